@@ -1,0 +1,428 @@
+/*
+ * How a new machine becomes a node, and how tokens are made. A join token is a Secret bootstrap-token-ID in
+ * kube-system, as in Kubernetes; `usage-reusable` lets it serve more than once, otherwise it is marked used
+ * by a write that expects the revision which was checked, so that of two machines only one gets in. Also
+ * service accounts' tokens (TokenRequest).
+ */
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "api/api_internal.h"
+
+#define TOKEN_NAMESPACE "kube-system"
+#define TOKEN_TYPE "bootstrap.kubernetes.io/token"
+#define TOKEN_SECONDS_DEFAULT 86400
+#define TOKEN_SECONDS_MAX (366 * 86400)
+#define NODE_VALIDITY (365 * AUTH_DAY_NS)
+#define MAX_ADDRESSES 16
+
+static const struct schema_kind *secret_kind(struct api *api, struct err **err)
+{
+    const struct schema_kind *kind = schema_find(api->schema, "", "v1", "secrets");
+    if (!kind)
+        err_set(err, ERR_INTERNAL, "there is no kind Secret");
+    return kind;
+}
+
+/* ---- making a token ---- */
+
+struct token_making {
+    struct call *call;
+    char *text;
+    char expires[TIME_TEXT];
+};
+
+static void on_token_stored(struct op *op)
+{
+    struct token_making *making = op->arg;
+    struct call *call = making->call;
+    if (op->error) {
+        call_fail(call, steal(&op->error));
+    } else {
+        cJSON *answer = cJSON_CreateObject();
+        json_set_string(answer, "kind", "JoinToken");
+        json_set_string(answer, "apiVersion", "minik8s.io/v1");
+        json_set_string(answer, "token", making->text);
+        json_set_string(answer, "expires", making->expires);
+        call_answer_json(call, 201, answer);
+    }
+    free(making->text);
+    free(making);
+    op_free(op);
+}
+
+static cJSON *token_secret(const struct auth_join_token *token, const char *expires, const cJSON *wish)
+{
+    cJSON *secret = cJSON_CreateObject();
+    auto_free char *name = mem_printf("bootstrap-token-%s", token->id);
+    json_set_string(json_ensure_object(secret, "metadata"), "name", name);
+    json_set_string(secret, "type", TOKEN_TYPE);
+    cJSON *data = json_ensure_object(secret, "stringData");
+    json_set_string(data, "token-id", token->id);
+    json_set_string(data, "token-secret", token->secret);
+    json_set_string(data, "expiration", expires);
+    json_set_string(data, "usage-bootstrap-authentication", "true");
+    if (json_bool(wish, "reusable", false))
+        json_set_string(data, "usage-reusable", "true");
+    json_set_string(data, "node", json_string(wish, "node"));
+    return secret;
+}
+
+static int check_may_make(struct call *call, struct err **err)
+{
+    const struct access access = {.verb = "create", .group = "minik8s.io", .resource = "jointokens"};
+    return identity_allows(call->api, &call->identity, &access, err);
+}
+
+static struct op *token_op(struct call *call, const cJSON *wish, struct err **err)
+{
+    struct api *api = call->api;
+    int64_t seconds = json_int(wish, "ttlSeconds", TOKEN_SECONDS_DEFAULT);
+    const char *node = json_string(wish, "node"), *wrong = node ? str_check_dns_subdomain(node) : NULL;
+    const struct schema_kind *kind = secret_kind(api, err);
+    if (!kind)
+        return NULL;
+    if (seconds < 1 || seconds > TOKEN_SECONDS_MAX) {
+        err_set(err, ERR_BAD_REQUEST, "ttlSeconds: must be between 1 and %d", TOKEN_SECONDS_MAX);
+        return NULL;
+    }
+    if (wrong) {
+        err_set(err, ERR_BAD_REQUEST, "node: %s", wrong);
+        return NULL;
+    }
+    struct token_making *making = NEW(struct token_making);
+    struct auth_join_token token = {0};
+    auth_join_token_new(api->random, auth_ca_fingerprint(auth_authority_ca(api->options.auth)), &token);
+    time_print(api_wall(api) + seconds * 1000000000, making->expires);
+    making->call = call;
+    making->text = auth_join_token_print(&token);
+    struct op *op = op_new(api, OP_CREATE, kind, TOKEN_NAMESPACE, NULL);
+    op->body = token_secret(&token, making->expires, wish);
+    op->finished = on_token_stored;
+    op->arg = making;
+    return op;
+}
+
+void handle_join_token(struct call *call)
+{
+    struct err *err = NULL;
+    auto_json wish = NULL;
+    struct op *op = NULL;
+    if (check_may_make(call, &err) == 0) {
+        wish = call->request->body_len ? body_object(call, &err) : cJSON_CreateObject();
+        if (wish)
+            op = token_op(call, wish, &err);
+    }
+    if (op)
+        op_run(op);
+    else
+        call_fail(call, err);
+}
+
+/* ---- joining ---- */
+
+struct joining {
+    struct call *call;
+    char *name, *certificate;
+    bool renews;
+};
+
+static void joining_free(struct joining *joining)
+{
+    free(joining->name);
+    free(joining->certificate);
+    free(joining);
+}
+
+static char *pod_range_of(struct api *api, const char *name)
+{
+    auto_free char *key = store_key("nodes", NULL, name);
+    struct store_object object = {0};
+    if (api->store->ops->get(api->store, key, &object, NULL) < 0)
+        return NULL;
+    auto_json node = json_parse_trusted(object.bytes->data, object.bytes->len);
+    store_object_fini(&object);
+    return mem_strdup(json_string(node, "spec.podCIDR"));
+}
+
+static void joined(struct joining *joining)
+{
+    struct call *call = joining->call;
+    struct api *api = call->api;
+    auto_free char *range = pod_range_of(api, joining->name);
+    cJSON *answer = cJSON_CreateObject();
+    json_set_string(answer, "kind", "JoinAnswer");
+    json_set_string(answer, "apiVersion", "minik8s.io/v1");
+    json_set_string(answer, "certificate", joining->certificate);
+    json_set_string(answer, "ca", auth_ca_pem(auth_authority_ca(api->options.auth)));
+    if (range)
+        json_set_string(answer, "podCIDR", range);
+    log_info("api", "node %s has %s from %s", joining->name,
+             joining->renews ? "renewed its certificate" : "joined", call->request->remote);
+    joining_free(joining);
+    call_answer_json(call, 201, answer);
+}
+
+static void on_token_used(struct op *op)
+{
+    struct joining *joining = op->arg;
+    struct err *err = NULL;
+    if (!op->error) {
+        joined(joining);
+    } else {
+        struct call *call = joining->call;
+        if (err_code(op->error) == ERR_CONFLICT || err_code(op->error) == ERR_NOT_FOUND)
+            err_set(&err, ERR_UNAUTHORIZED, "this join token has just been used by another machine");
+        else
+            err = steal(&op->error);
+        joining_free(joining);
+        call_fail(call, err);
+    }
+    op_free(op);
+}
+
+static char *secret_value(const cJSON *secret, const char *key)
+{
+    const cJSON *value = json_get(json_get(secret, "data"), key);
+    unsigned char *data = NULL;
+    size_t len = 0;
+    if (!cJSON_IsString(value) ||
+        str_unbase64(value->valuestring, strlen(value->valuestring), &data, &len) < 0)
+        return NULL;
+    char *text = mem_strndup((const char *)data, len);
+    free(data);
+    return text;
+}
+
+static bool secret_says(const cJSON *secret, const char *key)
+{
+    auto_free char *value = secret_value(secret, key);
+    return str_eq(value, "true");
+}
+
+/* Checks the token against its Secret, which is left in *secret (NULL: there is none). */
+static int check_token(struct api *api, const char *text, cJSON **secret, uint64_t *revision,
+                       char **secret_name, struct err **err)
+{
+    struct auth_join_token token = {0};
+    if (auth_join_token_parse(text, &token, err) < 0)
+        return -1;
+    *secret_name = mem_printf("bootstrap-token-%s", token.id);
+    auto_free char *key = store_key("secrets", TOKEN_NAMESPACE, *secret_name);
+    struct store_object object = {0};
+    struct auth_join_record record = {0};
+    char hash[AUTH_FINGERPRINT];
+    if (api->store->ops->get(api->store, key, &object, NULL) == 0) {
+        *secret = json_parse_trusted(object.bytes->data, object.bytes->len);
+        *revision = object.revision;
+        store_object_fini(&object);
+    }
+    bool is_token = str_eq(json_string(*secret, "type"), TOKEN_TYPE) &&
+                    !json_string(*secret, "metadata.deletionTimestamp") &&
+                    secret_says(*secret, "usage-bootstrap-authentication");
+    auto_free char *value = secret_value(*secret, "token-secret"),
+                   *expires = secret_value(*secret, "expiration");
+    if (is_token && value) {
+        auth_secret_hash(value, hash);
+        record.secret_hash = hash;
+        record.used = secret_says(*secret, "used");
+        if (expires && time_parse(expires, &record.expires_wall_ns, err) < 0)
+            return err_wrap(err, "the expiration of this join token cannot be read");
+    }
+    return auth_join_token_check(&token, &record, api->clock, err);
+}
+
+/* Addresses that the agent is reached at; names of other machines are refused by being no addresses. */
+static int read_names(const cJSON *body, const char **names, size_t *n, struct err **err)
+{
+    const cJSON *addresses = json_get(body, "addresses");
+    json_each (address, addresses) {
+        unsigned char parsed[16];
+        const char *text = cJSON_IsString(address) ? address->valuestring : "";
+        if (inet_pton(AF_INET, text, parsed) != 1 && inet_pton(AF_INET6, text, parsed) != 1)
+            return err_set(err, ERR_BAD_REQUEST, "addresses: \"%.64s\" is no IP address", text);
+        if (*n == MAX_ADDRESSES)
+            return err_set(err, ERR_BAD_REQUEST, "addresses: at most %d", MAX_ADDRESSES);
+        names[(*n)++] = text;
+    }
+    return 0;
+}
+
+static int sign(struct api *api, const cJSON *body, const char *name, char **certificate, struct err **err)
+{
+    const char *csr = json_string(body, "csr");
+    const char *names[MAX_ADDRESSES + 4] = {name, "localhost", "127.0.0.1"};
+    static const char *const organizations[] = {AUTH_NODES, NULL};
+    size_t n = 3;
+    if (str_empty(csr))
+        return err_set(err, ERR_BAD_REQUEST, "csr: a certificate request in PEM is required");
+    if (read_names(body, names, &n, err) < 0)
+        return -1;
+    auto_free char *user = mem_printf("%s%s", AUTH_NODE_PREFIX, name);
+    const struct auth_subject subject = {
+        .common_name = user,
+        .organizations = organizations,
+        .names = names,
+        .usage = AUTH_SERVER | AUTH_CLIENT,
+        .validity_ns = api->options.node_validity_ns ? api->options.node_validity_ns : NODE_VALIDITY};
+    return auth_ca_sign_csr(auth_authority_ca(api->options.auth), csr, &subject, certificate, err);
+}
+
+static int check_name(const char *name, const cJSON *secret, struct err **err)
+{
+    const char *wrong = str_empty(name) ? "a node needs a name" : str_check_dns_subdomain(name);
+    if (wrong)
+        return err_set(err, ERR_BAD_REQUEST, "name: %s", wrong);
+    auto_free char *only = secret_value(secret, "node");
+    if (!str_empty(only) && !str_eq(only, name))
+        return err_set(err, ERR_FORBIDDEN, "this join token is for the node \"%s\", not for \"%s\"", only,
+                       name);
+    return 0;
+}
+
+static int mark_used(struct joining *joining, const char *secret_name, uint64_t revision, struct err **err)
+{
+    struct api *api = joining->call->api;
+    const struct schema_kind *kind = secret_kind(api, err);
+    if (!kind)
+        return -1;
+    struct op *op = op_new(api, OP_PATCH, kind, TOKEN_NAMESPACE, secret_name);
+    op->body = cJSON_CreateObject();
+    op->patch_type = BODY_MERGE;
+    op->expect_revision = revision;
+    json_set_string(json_ensure_object(op->body, "stringData"), "used", "true");
+    op->finished = on_token_used;
+    op->arg = joining;
+    op_run(op);
+    return 0;
+}
+
+/* A node that shows its certificate gets the next one, as long as its Node exists. */
+static bool renews(const struct call *call, const char *name)
+{
+    const char *user = call->request->certificate_user;
+    if (!user || str_empty(name) || !str_starts(user, AUTH_NODE_PREFIX) ||
+        !str_eq(user + strlen(AUTH_NODE_PREFIX), name))
+        return false;
+    struct store *store = call->api->store;
+    struct store_object object = {0};
+    auto_free char *key = store_key("nodes", NULL, name);
+    bool there = store->ops->get(store, key, &object, NULL) == 0;
+    store_object_fini(&object);
+    return there;
+}
+
+static int renew(struct call *call, const cJSON *body, const char *name, struct err **err)
+{
+    auto_free char *certificate = NULL;
+    if (sign(call->api, body, name, &certificate, err) < 0)
+        return -1;
+    struct joining *joining = NEW(struct joining);
+    *joining = (struct joining){
+        .call = call, .name = mem_strdup(name), .certificate = steal(&certificate), .renews = true};
+    joined(joining);
+    return 0;
+}
+
+static int join(struct call *call, const cJSON *body, struct err **err)
+{
+    struct api *api = call->api;
+    const char *bearer = request_bearer(call->request), *name = json_string(body, "name");
+    const char *text = bearer ? bearer : json_string(body, "token");
+    auto_json secret = NULL;
+    auto_free char *secret_name = NULL;
+    uint64_t revision = 0;
+    if (renews(call, name))
+        return renew(call, body, name, err);
+    if (str_empty(text))
+        return err_set(err, ERR_UNAUTHORIZED, "a join token is required: Authorization: Bearer ID.SECRET");
+    if (check_token(api, text, &secret, &revision, &secret_name, err) < 0 ||
+        check_name(name, secret, err) < 0)
+        return -1;
+    auto_free char *certificate = NULL;
+    if (sign(api, body, name, &certificate, err) < 0)
+        return -1;
+    struct joining *joining = NEW(struct joining);
+    joining->call = call;
+    joining->name = mem_strdup(name);
+    joining->certificate = steal(&certificate);
+    if (secret_says(secret, "usage-reusable")) {
+        joined(joining);
+        return 0;
+    }
+    if (mark_used(joining, secret_name, revision, err) == 0)
+        return 0;
+    joining_free(joining);
+    return -1;
+}
+
+void handle_join(struct call *call)
+{
+    struct err *err = NULL;
+    auto_json body = body_object(call, &err);
+    if (!body || join(call, body, &err) < 0)
+        call_fail(call, err);
+}
+
+/* ---- TokenRequest ---- */
+
+#define ACCOUNT_SECONDS_DEFAULT 3600
+#define ACCOUNT_SECONDS_MIN 600
+
+static char *account_uid(struct call *call, struct err **err)
+{
+    struct store *store = call->api->store;
+    auto_free char *key = store_key("serviceaccounts", call->namespace, call->name);
+    struct store_object object = {0};
+    if (store->ops->get(store, key, &object, NULL) < 0) {
+        fail_not_found(err, call->info, call->name);
+        return NULL;
+    }
+    char *uid = mem_strdup(store_terms_get(object.terms, "u:="));
+    store_object_fini(&object);
+    return uid ? uid : mem_strdup("");
+}
+
+static void answer_token(struct call *call, cJSON *request, const char *uid)
+{
+    struct api *api = call->api;
+    int64_t seconds = json_int(request, "spec.expirationSeconds", ACCOUNT_SECONDS_DEFAULT);
+    seconds = seconds < ACCOUNT_SECONDS_MIN ? ACCOUNT_SECONDS_MIN
+              : seconds > TOKEN_SECONDS_MAX ? TOKEN_SECONDS_MAX
+                                            : seconds;
+    auto_free char *user = mem_printf("system:serviceaccount:%s:%s", call->namespace, call->name);
+    auto_free char *group = mem_printf("system:serviceaccounts:%s", call->namespace);
+    const char *groups[] = {"system:serviceaccounts", group, NULL};
+    struct auth_identity identity = {0};
+    auth_identity_set(&identity, user, uid, groups);
+    const cJSON *audiences = json_at(request, "spec.audiences");
+    auto_free const char **names =
+        mem_array((size_t)(audiences ? cJSON_GetArraySize(audiences) : 0) + 1, sizeof(*names));
+    size_t n = 0;
+    json_each (audience, audiences)
+        if (cJSON_IsString(audience) && *audience->valuestring)
+            names[n++] = audience->valuestring;
+    auto_free char *token =
+        auth_token_issue(api->options.auth, &identity, n ? names : NULL, seconds * 1000000000);
+    auth_identity_fini(&identity);
+    char expires[TIME_TEXT];
+    time_print(api_wall(api) + seconds * 1000000000, expires);
+    cJSON *status = json_set(request, "status", cJSON_CreateObject());
+    json_set_string(status, "token", token);
+    json_set_string(status, "expirationTimestamp", expires);
+    call_answer_json(call, 201, request);
+}
+
+void handle_token(struct call *call)
+{
+    struct err *err = NULL;
+    cJSON *request = body_object(call, &err);
+    auto_free char *uid = request ? account_uid(call, &err) : NULL;
+    if (uid) {
+        answer_token(call, request, uid);
+        return;
+    }
+    cJSON_Delete(request);
+    call_fail(call, err);
+}

@@ -1,0 +1,94 @@
+/*
+ * file_spawn: file_spawn and process identity. Does not wait for the child: its owner does, by pidfd or
+ * waitpid. Invariants: between fork and exec only async-signal-safe calls; a program that cannot be executed
+ * is the caller's error, not a child that ends with 127; no descriptor but 0, 1, 2 reaches the program.
+ */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/close_range.h>
+
+#include "base/str.h"
+
+static void reset_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    for (int i = 1; i < NSIG; i++)
+        sigaction(i, &action, NULL); /* fails for KILL, STOP and the C library's own: as it should */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void run_child(const char *const *argv, char *const *environment, const char *log_path, int report)
+{
+    setsid();
+    reset_signals();
+    int null = open("/dev/null", O_RDONLY);
+    int log = log_path ? open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0640) : STDERR_FILENO;
+    bool ready = null >= 0 && dup2(null, STDIN_FILENO) >= 0 && log >= 0;
+    if (ready && log_path)
+        ready = dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0;
+    if (ready) {
+        syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
+        execvpe(argv[0], (char *const *)argv, environment);
+    }
+    int cause = errno;
+    (void)!write(report, &cause, sizeof(cause));
+    _exit(127);
+}
+
+pid_t file_spawn(const char *const *argv, const char *const *environment, const char *log_path,
+                 struct err **err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_errno(err, errno, "start %s", argv[0]);
+    auto_fd reader = ends[0];
+    /* All signals wait, so that no handler of the parent runs in the child. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    int cause = errno;
+    if (pid == 0)
+        run_child(argv, environment ? (char *const *)environment : environ, log_path, ends[1]);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    close(ends[1]);
+    if (pid < 0)
+        return err_errno(err, cause, "start %s", argv[0]);
+    ssize_t n;
+    do
+        n = read(reader, &cause, sizeof(cause));
+    while (n < 0 && errno == EINTR);
+    if (n == 0)
+        return pid;
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return err_errno(err, n == sizeof(cause) ? cause : EIO, "start %s", argv[0]);
+}
+
+unsigned long long file_process_start_time(pid_t pid)
+{
+    auto_free char *path = mem_printf("/proc/%d/stat", (int)pid), *text = NULL;
+    if (pid <= 0 || file_read(path, 65536, &text, NULL, NULL) < 0)
+        return 0;
+    /* The name in parentheses may itself hold parentheses and spaces: the fields begin behind the last one.
+     */
+    const char *p = strrchr(text, ')');
+    char state;
+    unsigned long long start;
+    if (!p ||
+        sscanf(p + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+               &state, &start) != 2)
+        return 0;
+    return state == 'Z' || state == 'X' ? 0 : start;
+}

@@ -1,0 +1,245 @@
+/*
+ * cluster_names: names of the cluster in this machine's own shell, and this machine's resolvers for the
+ * nodes.
+ *
+ * A name server of its own runs here at the bridge's address: names of the cluster from the first node's
+ * folder, everything else from the resolvers of this machine. The nodes' name servers ask it for names from
+ * outside. If this machine's /etc/resolv.conf is not another cluster's already, it is changed to ask it
+ * first, and Service addresses are led to the first node.
+ *
+ * Invariant: a changed resolv.conf holds what was there before (another cluster's change, if its names were
+ * taken from it) and whose it is, so that any `down`, also one after a kill, can put it back, byte for byte.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "cluster.h"
+
+#define RESOLV_CONF "/etc/resolv.conf"
+#define OWNER "# minik8s cluster "
+#define WAS "# minik8s-was "
+#define UPSTREAM "# minik8s-upstream "
+#define MAX_FILE 65536
+
+static char *host_address(const struct cluster *cluster)
+{
+    char text[INET_ADDRSTRLEN];
+    return mem_strdup(inet_ntop(AF_INET, &cluster->network.host, text, sizeof(text)));
+}
+
+/* ---- /etc/resolv.conf ---- */
+
+/* In place: it may be a mount of its own. */
+static int write_in_place(const char *text, size_t len, struct err **err)
+{
+    auto_fd fd = open(RESOLV_CONF, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_errno(err, errno, "%s", RESOLV_CONF);
+    if (pwrite(fd, text, len, 0) != (ssize_t)len || ftruncate(fd, (off_t)len) < 0)
+        return err_errno(err, errno, "writing %s", RESOLV_CONF);
+    return 0;
+}
+
+/* The cluster's folder that a changed file names, or NULL; caller frees. */
+static char *owner_of(const char *text)
+{
+    return str_starts(text, OWNER)
+               ? mem_strndup(text + sizeof(OWNER) - 1, strcspn(text + sizeof(OWNER) - 1, "\n"))
+               : NULL;
+}
+
+/* What was there before; caller frees, NULL: the file does not say. */
+static char *before(const char *text, size_t *len)
+{
+    const char *at = strstr(text, "\n" WAS);
+    unsigned char *was = NULL;
+    if (!at)
+        return NULL;
+    at += sizeof(WAS);
+    return str_unbase64(at, strcspn(at, "\n"), &was, len) < 0 ? NULL : (char *)was;
+}
+
+static bool is_alive(const char *owner)
+{
+    auto_free char *state = file_join(owner, "cluster.json");
+    return file_exists(state);
+}
+
+/* What is below the changes of clusters that are no more (all: of every cluster); takes text. */
+static char *unwrap(char *text, size_t *len, bool all)
+{
+    for (;;) {
+        auto_free char *owner = owner_of(text);
+        char *below = owner && (all || !is_alive(owner)) ? before(text, len) : NULL;
+        if (!below)
+            return text;
+        free(text);
+        text = below;
+    }
+}
+
+/* Ours first, then what was there, also in a form that can be put back. */
+static void render(const struct cluster *cluster, const char *present, size_t len, struct str *out)
+{
+    size_t root_len = len;
+    auto_free char *address = host_address(cluster), *was = str_base64(present, len);
+    auto_free char *root = unwrap(mem_strdup(present), &root_len, true);
+    str_addf(out, OWNER "%s\n# `minik8s cluster down` puts back what was here.\nnameserver %s\n%s%s",
+             cluster->directory, address, root, root_len && root[root_len - 1] != '\n' ? "\n" : "");
+    char *rest = NULL;
+    for (char *line = strtok_r(root, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        if (str_starts(line, "nameserver "))
+            str_addf(out, UPSTREAM "%s\n", line + 11);
+    str_addf(out, WAS "%s\n", was);
+}
+
+/* Two clusters that begin or end at the same time. */
+static int lock_file(struct err **err)
+{
+    int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX) == 0)
+        return fd;
+    err_errno(err, errno, "locking %s", RESOLV_CONF);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* What is there if the file is free to take (nobody's, ours, or of a cluster that is no more), or by force;
+ * else NULL. */
+static char *present_of(const struct cluster *cluster, bool force, size_t *len)
+{
+    char *text = NULL;
+    *len = 0;
+    if (file_read(RESOLV_CONF, MAX_FILE, &text, len, NULL) < 0)
+        return mem_strdup("");
+    text = unwrap(text, len, false);
+    auto_free char *owner = owner_of(text);
+    if (!owner)
+        return text;
+    char *own = str_eq(owner, cluster->directory) ? before(text, len) : NULL;
+    if (!own && force)
+        return text;
+    free(text);
+    return own;
+}
+
+static int take(const struct cluster *cluster, bool force, bool *taken, struct err **err)
+{
+    size_t len = 0;
+    auto_fd lock = lock_file(err);
+    if (lock < 0)
+        return -1;
+    auto_free char *present = present_of(cluster, force, &len);
+    *taken = present != NULL;
+    if (!present)
+        return 0;
+    auto_str text = {0};
+    render(cluster, present, len, &text);
+    return write_in_place(text.data, text.len, err);
+}
+
+int cluster_names_release(const char *directory, struct err **err)
+{
+    size_t len = 0;
+    auto_free char *text = NULL;
+    auto_fd lock = lock_file(err);
+    if (lock < 0)
+        return -1;
+    if (file_read(RESOLV_CONF, MAX_FILE, &text, NULL, NULL) < 0)
+        return 0;
+    auto_free char *owner = owner_of(text);
+    char *was = str_eq(owner, directory) ? before(text, &len) : NULL;
+    if (!was)
+        return 0;
+    auto_free char *present = unwrap(was, &len, false);
+    return write_in_place(present, len, err);
+}
+
+/* ---- the name server ---- */
+
+/* Not by its path below nodes/: what has that on its command line ends with the node. */
+static int link_names(const struct cluster *cluster, const char *link, struct err **err)
+{
+    auto_free char *names = cluster_path(cluster, "nodes/node-1/network/names");
+    if (file_make_dirs(names, 0755, err) < 0)
+        return -1;
+    if (symlink("nodes/node-1/network/names", link) < 0 && errno != EEXIST)
+        return err_errno(err, errno, "%s", link);
+    return 0;
+}
+
+char *cluster_names_upstream(const struct cluster *cluster, struct err **err)
+{
+    auto_free char *path = cluster_path(cluster, "resolv.conf"), *address = host_address(cluster);
+    auto_free char *text = mem_printf("nameserver %s\n", address);
+    if (file_write_atomic(path, text, strlen(text), 0644, err) < 0)
+        return NULL;
+    return steal(&path);
+}
+
+int cluster_names_start(const struct cluster *cluster, struct err **err)
+{
+    auto_free char *link = cluster_path(cluster, "names"), *address = host_address(cluster);
+    const char *const options[] = {"resolver",
+                                   "--names",
+                                   link,
+                                   "--address",
+                                   address,
+                                   "--pods",
+                                   json_string_or(cluster->state, "podRange", ""),
+                                   "--resolv-conf",
+                                   RESOLV_CONF,
+                                   NULL};
+    return link_names(cluster, link, err) < 0 ? -1 : cluster_start_process(cluster, "resolver", options, err);
+}
+
+/* Addresses of Services and of pods are reached through the first node. */
+static int lead_to_first_node(const struct cluster *cluster, struct err **err)
+{
+    static const char *const ranges[] = {"serviceRange", "podRange"};
+    struct in_addr via;
+    if (inet_pton(AF_INET, cluster_server_address(cluster), &via) != 1)
+        return 0;
+    for (size_t i = 0; i < COUNT_OF(ranges); i++) {
+        struct net_cidr range;
+        if (net_cidr_parse(json_string_or(cluster->state, ranges[i], ""), &range, err) < 0 ||
+            cluster_network_route(&cluster->network, &range, via, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int cluster_names_take(const struct cluster *cluster, const char *mode, struct err **err)
+{
+    bool taken = false;
+    if (str_eq(mode, "no"))
+        return cluster_names_release(cluster->directory, err);
+    if (!str_eq(mode, "auto") && !str_eq(mode, "yes"))
+        return err_set(err, ERR_BAD_REQUEST, "--host-names wants auto, yes or no, not \"%s\"", mode);
+    bool force = str_eq(mode, "yes");
+    auto_err why = NULL;
+    if (!cluster_process_pid(cluster, "resolver"))
+        err_set(&why, ERR_UNAVAILABLE, "its name server has ended, see %s/resolver.log", cluster->directory);
+    if (why || take(cluster, force, &taken, &why) < 0) {
+        if (force)
+            return err_move(err, &why);
+        printf("names of this cluster are not resolved in this shell: %s\n", err_message(why));
+        return 0; /* the cluster does not need it */
+    }
+    if (!taken) {
+        printf("names of this cluster are not resolved in this shell: another cluster's are "
+               "(--host-names yes changes that)\n");
+        return 0;
+    }
+    if (lead_to_first_node(cluster, err) < 0)
+        return -1;
+    printf("names of this cluster are resolved in this shell, e.g. kubernetes.default.svc.cluster.local\n");
+    return 0;
+}

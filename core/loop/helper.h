@@ -1,0 +1,32 @@
+/*
+ * helper: a program that serves this process and outlives it (podman service, resolver, proxy): started once,
+ * adopted by the next process through its pid file (pid + start time, contract 16), watched through a pidfd,
+ * started again with back-off when it ends.
+ */
+#ifndef M8_LOOP_HELPER_H
+#define M8_LOOP_HELPER_H
+
+#include "loop/loop.h"
+
+struct helper_options {
+    const char *name;               /* for logs */
+    const char *const *argv;        /* NULL-terminated; argv[0] is looked up in PATH */
+    const char *const *environment; /* NULL: inherited */
+    const char *pid_file; /* "PID START_TIME HASH\n"; the hash of argv tells a changed configuration */
+    const char *log_path;
+    struct loop *loop;
+    void (*on_start)(void *arg, pid_t pid, bool adopted);
+    void (*on_exit)(void *arg); /* it will be started again by itself */
+    void *arg;
+};
+struct helper;
+/* Adopts the running one if pid file, start time and hash agree; ends one whose hash differs; else starts. */
+struct helper *helper_new(const struct helper_options *options, struct err **err);
+pid_t helper_pid(const struct helper *helper); /* 0 while down */
+int helper_signal(struct helper *helper, int signal_number, struct err **err);
+void helper_free(struct helper *helper);   /* stops watching; the program goes on */
+bool helper_running(const char *pid_file); /* whether there is one to adopt; of any configuration */
+/* SIGTERM, up to grace_ms, SIGKILL, removes the pid file; blocking; works without a struct helper. */
+int helper_terminate(const char *pid_file, int grace_ms, struct err **err);
+
+#endif

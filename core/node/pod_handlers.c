@@ -1,0 +1,225 @@
+/*
+ * pod_handlers: exec, httpGet and tcpSocket handlers of hooks and probes. Sockets are opened from the node's
+ * namespace to the pod's address, non-blocking, on the loop; exec goes through the runtime. It judges one
+ * run; how often and what follows is pod_probes.c and the worker.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "node/node_internal.h"
+
+#define DEFAULT_TIMEOUT_MS 30000
+#define EXEC_NO_LIMIT_MS (10 * 60 * 1000)
+
+struct handler_run {
+    struct pod_call *call; /* keeps the pod */
+    pod_on_hook *done;
+    void *arg;
+    int fd;
+    struct loop_fd *watch;
+    struct loop_timer *timer;
+    struct str request, answer;
+    size_t sent;
+    bool http, connected;
+};
+
+static void run_end(struct handler_run *run, const char *failure)
+{
+    loop_fd_remove(run->watch);
+    loop_timer_free(run->timer);
+    if (run->fd >= 0)
+        close(run->fd);
+    struct pod *pod = pod_call_end(run->call);
+    run->done(run->arg, pod, failure);
+    str_free(&run->request);
+    str_free(&run->answer);
+    free(run);
+}
+
+static void on_timeout(void *arg)
+{
+    run_end(arg, "timed out");
+}
+
+/* ---- exec ---- */
+
+static void on_exec(void *arg, int exit_code, const char *output, size_t len, struct err *err)
+{
+    struct handler_run *run = arg;
+    auto_free char *failure = NULL;
+    if (err)
+        failure = mem_printf("%s", err_message(err));
+    else if (exit_code != 0)
+        failure = mem_printf("command exited with %d: %.*s", exit_code, (int)(len < 512 ? len : 512),
+                             output ? output : "");
+    run_end(run, failure);
+}
+
+static void run_exec(struct handler_run *run, const struct container *c, const cJSON *exec,
+                     int64_t timeout_ms)
+{
+    const cJSON *command = json_get(exec, "command");
+    size_t count = (size_t)cJSON_GetArraySize(command), i = 0;
+    auto_free const char **words = mem_array(count + 1, sizeof(*words));
+    json_each (word, command)
+        words[i++] = cJSON_IsString(word) ? word->valuestring : "";
+    auto_free char *name = pod_container_name(c->pod, c->name, c->attempt);
+    const struct runtime_exec request = {.container = name, .command = words};
+    struct runtime *runtime = c->pod->node->runtime;
+    runtime->ops->exec(runtime, &request, timeout_ms, on_exec, run);
+}
+
+/* ---- sockets ---- */
+
+static int named_port(const struct container *c, const cJSON *port)
+{
+    if (cJSON_IsNumber(port))
+        return port->valueint;
+    json_each (declared, json_get(c->spec, "ports"))
+        if (cJSON_IsString(port) && str_eq(json_string(declared, "name"), port->valuestring))
+            return (int)json_int(declared, "containerPort", 0);
+    return cJSON_IsString(port) ? atoi(port->valuestring) : 0;
+}
+
+static bool judge_answer(struct handler_run *run)
+{
+    int status = 0;
+    if (!memchr(str_c(&run->answer), '\n', run->answer.len))
+        return false;
+    if (sscanf(str_c(&run->answer), "HTTP/%*d.%*d %d", &status) == 1 && status >= 200 && status < 400) {
+        run_end(run, NULL);
+        return true;
+    }
+    auto_free char *failure = mem_printf("HTTP probe failed with statuscode: %d", status);
+    run_end(run, failure);
+    return true;
+}
+
+static void socket_failed(struct handler_run *run, int error)
+{
+    auto_free char *failure = mem_printf("connection failed: %s", strerror(error));
+    run_end(run, failure);
+}
+
+static void on_socket(void *arg, unsigned events UNUSED)
+{
+    struct handler_run *run = arg;
+    if (!run->connected) {
+        int error = 0;
+        socklen_t len = sizeof(error);
+        getsockopt(run->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+        if (error) {
+            socket_failed(run, error);
+            return;
+        }
+        run->connected = true;
+        if (!run->http) {
+            run_end(run, NULL);
+            return;
+        }
+    }
+    if (run->sent < run->request.len) {
+        ssize_t n = send(run->fd, run->request.data + run->sent, run->request.len - run->sent, MSG_NOSIGNAL);
+        if (n < 0 && errno != EAGAIN) {
+            socket_failed(run, errno);
+            return;
+        }
+        run->sent += n > 0 ? (size_t)n : 0;
+        if (run->sent == run->request.len)
+            loop_fd_events(run->watch, EPOLLIN);
+        return;
+    }
+    char data[4096];
+    ssize_t n = recv(run->fd, data, sizeof(data), 0);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n > 0 && run->answer.len < 65536)
+        str_add_n(&run->answer, data, (size_t)n);
+    if (!judge_answer(run) && n <= 0)
+        socket_failed(run, n < 0 ? errno : ECONNRESET);
+}
+
+static void add_request(struct handler_run *run, const cJSON *get, const char *host, int port)
+{
+    const char *named = NULL;
+    struct str *out = &run->request;
+    const char *path = json_string_or(get, "path", "/");
+    str_addf(out, "GET %s%s HTTP/1.1\r\n", *path == '/' ? "" : "/", path);
+    json_each (header, json_get(get, "httpHeaders")) {
+        if (strcasecmp(json_string_or(header, "name", ""), "Host") == 0)
+            named = json_string(header, "value");
+        else
+            str_addf(out, "%s: %s\r\n", json_string_or(header, "name", "X"),
+                     json_string_or(header, "value", ""));
+    }
+    if (named)
+        str_addf(out, "Host: %s\r\n", named);
+    else
+        str_addf(out, "Host: %s:%d\r\n", host, port);
+    str_add(out, "User-Agent: kube-probe/minik8s\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+}
+
+static void run_socket(struct handler_run *run, const struct container *c, const cJSON *target, bool http,
+                       int64_t timeout_ms)
+{
+    char text[INET_ADDRSTRLEN];
+    const char *host = json_string(target, "host"), *own = pod_ip(c->pod, text);
+    int port = named_port(c, json_get(target, "port"));
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (!host)
+        host = own;
+    if (!host || inet_pton(AF_INET, host, &address.sin_addr) != 1 || port <= 0 || port > 65535) {
+        run_end(run, "the handler has no usable address and port");
+        return;
+    }
+    run->http = http;
+    if (http)
+        add_request(run, target, host, port);
+    run->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    auto_err err = NULL;
+    if (run->fd < 0 ||
+        (connect(run->fd, (struct sockaddr *)&address, sizeof(address)) < 0 && errno != EINPROGRESS)) {
+        socket_failed(run, errno);
+        return;
+    }
+    struct loop *loop = c->pod->node->loop;
+    run->watch = loop_fd_add(loop, run->fd, EPOLLOUT, on_socket, run, &err);
+    if (!run->watch) {
+        run_end(run, err_message(err));
+        return;
+    }
+    run->timer = loop_timer_new(loop, on_timeout, run);
+    loop_timer_start(run->timer, timeout_ms);
+}
+
+static void on_slept(void *arg)
+{
+    run_end(arg, NULL);
+}
+
+void pod_handler_run(struct container *c, const cJSON *handler, int64_t timeout_ms, pod_on_hook *done,
+                     void *arg)
+{
+    struct handler_run *run = NEW(struct handler_run);
+    *run = (struct handler_run){
+        .call = pod_call_new(c->pod, PLAN_POST_START, c->index), .done = done, .arg = arg, .fd = -1};
+    const cJSON *exec = json_get(handler, "exec"), *http = json_get(handler, "httpGet");
+    const cJSON *tcp = json_get(handler, "tcpSocket"), *sleep = json_get(handler, "sleep");
+    if (exec) {
+        run_exec(run, c, exec, timeout_ms > 0 ? timeout_ms : EXEC_NO_LIMIT_MS);
+    } else if (http || tcp) {
+        run_socket(run, c, http ? http : tcp, http != NULL, timeout_ms > 0 ? timeout_ms : DEFAULT_TIMEOUT_MS);
+    } else if (sleep) {
+        run->timer = loop_timer_new(c->pod->node->loop, on_slept, run);
+        loop_timer_start(run->timer, json_int(sleep, "seconds", 0) * 1000);
+    } else {
+        run_end(run, "the handler has no action");
+    }
+}

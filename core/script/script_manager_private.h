@@ -1,0 +1,84 @@
+/* script_manager_private: what the files of the manager share. */
+#ifndef M8_SCRIPT_MANAGER_PRIVATE_H
+#define M8_SCRIPT_MANAGER_PRIVATE_H
+
+#include "queue/queue.h"
+#include "script/script_controller.h"
+#include "script/script_execute.h"
+
+struct repl_host; /* script_repl.h */
+
+struct running { /* a controller with its queue */
+    struct script_manager *manager;
+    struct controller *controller;
+    struct queue *queue;
+    struct map refused;       /* key → why its last plan was refused */
+    struct loop_timer *again; /* keys were left to the next turn */
+    uint64_t reconciles, steps, conflicts, failures;
+    size_t in_work;
+};
+
+struct script_manager {
+    struct script_manager_options options;
+    const char **lua_directories, **shipped_policies, **policy_directories; /* copies */
+    lua_State *L;
+    struct cache *cache;
+    struct policies policies;
+    struct world world;
+    struct controllers controllers;
+    struct running *running;
+    struct client *client;
+    struct client_stream *stream;
+    struct recorder *recorder;
+    struct leader *leader;
+    struct loop_timer *reached; /* tells the queues the revision, once a turn */
+    uint64_t revision;
+    bool listing, leading, closing, connected;
+    struct repl_host *repl; /* NULL: no sessions */
+    /* Policy objects (script_manager_policies.c) */
+    struct map changed_policies; /* names whose object or state moved */
+    struct map refused;          /* name → hash and message of the newest source, if it was refused */
+    bool profile_changed, profile_asked;
+    struct policy_files *files; /* the operator's folder (script_policy_files.c), or NULL */
+    struct loop_timer *policy_timer;
+    /* Recorded decisions and questions about them (script_manager_query.c) */
+    struct record record;
+    struct map queries; /* name → struct query: replays under way */
+    struct loop_timer *sweep;
+};
+
+bool manager_active(const struct script_manager *manager); /* ready and leading */
+void manager_policies_init(struct script_manager *manager);
+void manager_policies_fini(struct script_manager *manager);
+void manager_policies_on_change(struct script_manager *manager, const char *resource,
+                                const struct cache_item *previous, const struct cache_item *item);
+void manager_policies_on_active(struct script_manager *manager);
+void manager_policies_wake(struct script_manager *manager); /* something of the policies changed */
+/* An Event on the profile in force. */
+void manager_policies_event(struct script_manager *manager, const char *type, const char *reason,
+                            const char *message);
+bool manager_policies_object(const struct script_manager *manager, const char *name); /* there is a Policy */
+
+/* Folders of the operator's policies: read now, and again whenever something in them changes. */
+void manager_files_open(struct script_manager *manager, const char *const *directories);
+void manager_files_close(struct script_manager *manager);
+/* The Policy object of that name is gone: the file of that name counts again. */
+void manager_files_restore(struct script_manager *manager, const char *name);
+void manager_files_tell(struct script_manager *manager); /* Events that could not be sent before */
+/* Recorded decisions. spec: {point, object, sinceSeconds, limit, inputs}, all optional; {decisions: oldest
+ * first, matching, record: {…limits}}. Caller owns. */
+cJSON *manager_decisions(const struct script_manager *manager, const cJSON *spec);
+void manager_query_init(struct script_manager *manager);
+void manager_query_fini(struct script_manager *manager);
+void manager_query_on_change(struct script_manager *manager, const char *resource,
+                             const struct cache_item *previous, const struct cache_item *item);
+void manager_query_on_active(struct script_manager *manager);
+/* The policies' hook. */
+void manager_policies_on_trouble(void *manager, const struct policy_version *version, bool rolled_back,
+                                 const char *reason);
+cJSON *manager_policies_statistics(const struct script_manager *manager);
+/* An Event on an object of the cache. */
+void manager_event(struct script_manager *manager, const struct cache_item *item, const char *type,
+                   const char *reason, const char *message);
+
+#endif

@@ -1,0 +1,290 @@
+/*
+ * script_node: see the header.
+ *
+ * Does not: load policies of points that no node asks. Invariant: the file is written after every change of
+ * what is in force, before it is used.
+ */
+#include "script/script_node.h"
+
+#include <string.h>
+
+#include "script/script_world.h"
+
+#define POLICIES "policies.minik8s.io"
+#define PROFILES "policyprofiles.minik8s.io"
+#define PROFILE "cluster"
+#define PREVIOUS "minik8s.io/previous-source"
+#define FILE_MAX (4u << 20)
+
+static const char *const points[] = {"restart.backoff"};
+static const char *const folders[] = {"restart"}; /* of shipped policies, in the order of points */
+
+struct script_node {
+    lua_State *L;
+    struct policies policies;
+    struct world world;
+    const struct clock *clock;
+    char *file, *known; /* known: what the file holds */
+    node_on_policy_trouble *on_trouble;
+    void *on_trouble_arg;
+};
+
+static bool is_ours(const char *point)
+{
+    for (size_t i = 0; i < COUNT_OF(points); i++)
+        if (str_eq(points[i], point))
+            return true;
+    return false;
+}
+
+static void on_trouble(void *arg, const struct policy_version *version, bool rolled_back, const char *reason)
+{
+    struct script_node *node = CONTAINER_OF((struct world *)arg, struct script_node, world);
+    auto_free char *message =
+        mem_printf("%s@%.8s of %s: %s; %s", version->name, version->hash, version->point, reason,
+                   rolled_back ? "the shipped default decides on this node from now on"
+                               : "the shipped default decided instead");
+    log_warn("script", "policy %s", message);
+    if (node->on_trouble)
+        node->on_trouble(node->on_trouble_arg, rolled_back ? "PolicyRolledBack" : "PolicyFailed", message);
+}
+
+/* ---- what is in force: {policies: [{name, source, settings}], points: {…}} ---- */
+
+/* The text that the manager uses: the newest, or the one before it when that was taken out of use. */
+static const char *source_in_use(const cJSON *object)
+{
+    const char *source = json_string_or(object, "spec.source", ""),
+               *hash = json_string(object, "status.hash"),
+               *before = cJSON_GetStringValue(json_get(json_at(object, "metadata.annotations"), PREVIOUS));
+    char own[17], former[17];
+    snprintf(own, sizeof(own), "%016llx", str_hash(source, strlen(source)));
+    snprintf(former, sizeof(former), "%016llx", before ? str_hash(before, strlen(before)) : 0);
+    if (!hash || str_eq(hash, own))
+        return str_eq(json_string(object, "status.state"), "RolledBack") ? NULL : source;
+    return before && str_eq(hash, former) ? before : NULL;
+}
+
+static void add_policies(cJSON *known, const struct cache *cache)
+{
+    cJSON *list = json_set(known, "policies", cJSON_CreateArray());
+    struct cache_cursor cursor;
+    const struct cache_item *item;
+    cache_begin(cache, POLICIES, NULL, NULL, &cursor);
+    while ((item = cache_next(&cursor))) {
+        auto_json object = json_parse_trusted(item->bytes->data, item->bytes->len);
+        const char *source = source_in_use(object);
+        const cJSON *settings = json_at(object, "spec.settings");
+        if (!source || !is_ours(json_string_or(object, "spec.point", "")))
+            continue;
+        cJSON *entry = json_push(list, cJSON_CreateObject());
+        json_set_string(entry, "name", item->name);
+        json_set_string(entry, "source", source);
+        if (settings)
+            json_set(entry, "settings", json_copy(settings));
+    }
+}
+
+static void add_chosen(cJSON *chosen, const cJSON *object)
+{
+    json_each (entry, json_at(object, "spec.points")) {
+        const char *point = json_string_or(entry, "point", "");
+        const cJSON *list = json_get(entry, "policies");
+        if (is_ours(point) && list && list->child)
+            json_set(json_set(chosen, point, cJSON_CreateObject()), "policies", json_copy(list));
+    }
+}
+
+static void add_points(cJSON *known, const struct cache *cache)
+{
+    cJSON *chosen = json_set(known, "points", cJSON_CreateObject());
+    cJSON *spaces = json_set(known, "spaces", cJSON_CreateObject());
+    struct cache_cursor cursor;
+    const struct cache_item *item;
+    cache_begin(cache, PROFILES, NULL, NULL, &cursor);
+    while ((item = cache_next(&cursor))) {
+        auto_json object = json_parse_trusted(item->bytes->data, item->bytes->len);
+        if (str_eq(item->name, PROFILE)) {
+            add_chosen(chosen, object);
+            continue;
+        }
+        json_each (name, json_at(object, "spec.namespaces")) {
+            if (cJSON_IsString(name) && !json_get(spaces, name->valuestring))
+                add_chosen(json_set(spaces, name->valuestring, cJSON_CreateObject()), object);
+        }
+    }
+}
+
+static const cJSON *entry_of(const cJSON *known, const char *name)
+{
+    json_each (entry, json_get(known, "policies")) {
+        if (str_eq(json_string(entry, "name"), name))
+            return entry;
+    }
+    return NULL;
+}
+
+/* Stages what is new and drops what is gone. What is refused changes nothing. */
+static void use(struct script_node *node, const cJSON *known)
+{
+    struct policies *policies = &node->policies;
+    auto_free const char **names = map_sorted_keys(&policies->names);
+    for (size_t i = 0; names[i]; i++)
+        if (!entry_of(known, names[i]))
+            policies_remove(policies, names[i]);
+    json_each (entry, json_get(known, "policies")) {
+        const char *name = json_string(entry, "name"), *source = json_string(entry, "source");
+        const struct policy *policy = name ? policies_find(policies, name) : NULL;
+        char hash[17];
+        if (!name || !source)
+            continue;
+        snprintf(hash, sizeof(hash), "%016llx", str_hash(source, strlen(source)));
+        auto_err refused = NULL;
+        bool there = policy && policy->versions[0] && str_eq(policy->versions[0]->hash, hash);
+        if (!there && policies_apply(policies, name, source, strlen(source), false, NULL, &refused) < 0)
+            log_warn("script", "policy %s refused: %s", name, err_message(refused));
+        else
+            policies_set_settings(policies, name, json_get(entry, "settings"));
+    }
+    auto_err wrong = NULL;
+    if (policies_use(policies, json_get(known, "points"), &wrong) < 0)
+        log_warn("script", "policy profile: %s", err_message(wrong));
+    auto_err elsewhere = NULL;
+    if (policies_use_in(policies, json_get(known, "spaces"), &elsewhere) < 0)
+        log_warn("script", "policy profile of a namespace: %s", err_message(elsewhere));
+}
+
+/* The agent's list is complete, or one of the objects changed since. */
+static void sync(void *arg, const struct cache *cache)
+{
+    struct script_node *node = arg;
+    auto_json known = cJSON_CreateObject();
+    auto_err err = NULL;
+    add_policies(known, cache);
+    add_points(known, cache);
+    auto_free char *text = json_print(known);
+    if (str_eq(text, node->known))
+        return;
+    free(node->known);
+    node->known = steal(&text);
+    if (node->file && file_write_atomic(node->file, node->known, strlen(node->known), 0600, &err) < 0)
+        log_warn("script", "keeping the policies: %s", err_message(err));
+    use(node, known);
+}
+
+/* ---- asking ---- */
+
+static cJSON *backoff_context(const struct node_restart *restart)
+{
+    cJSON *ctx = cJSON_CreateObject();
+    const char *namespace = json_string_or(restart->pod, "metadata.namespace", ""),
+               *name = json_string_or(restart->pod, "metadata.name", "");
+    auto_free char *object = mem_printf("%s/%s/%s", namespace, name, restart->container);
+    const cJSON *labels = json_at(restart->pod, "metadata.labels");
+    json_set_string(ctx, "object", object);
+    json_set_string(ctx, "namespace", namespace);
+    json_set_string(ctx, "name", name);
+    json_set_string(ctx, "container", restart->container);
+    json_set(ctx, "labels", labels ? json_copy(labels) : cJSON_CreateObject());
+    json_set_string(ctx, "restart_policy", json_string_or(restart->pod, "spec.restartPolicy", "Always"));
+    json_set_int(ctx, "crashes", restart->crashes);
+    json_set(ctx, "ran", cJSON_CreateNumber((double)restart->ran_ms / 1000));
+    json_set_int(ctx, "exit_code", restart->exit_code);
+    json_set_bool(ctx, "out_of_memory", restart->out_of_memory);
+    return ctx;
+}
+
+static struct node_backoff restart_backoff(void *arg, const struct node_restart *restart)
+{
+    struct script_node *node = arg;
+    auto_json ctx = backoff_context(restart);
+    auto_json record = NULL;
+    auto_err err = NULL;
+    auto_json result = policies_ask(&node->policies, points[0], ctx, NULL,
+                                    (double)(clock_wall_ns(node->clock) / 1000000) / 1e3, &record, &err);
+    const cJSON *wait = json_get(result, "wait");
+    if (!cJSON_IsNumber(wait)) { /* even the shipped one failed, which was said */
+        log_error("script", "restart.backoff: nothing decides: %s", err ? err_message(err) : "no result");
+        return (struct node_backoff){.wait_ms = 10000};
+    }
+    return (struct node_backoff){.wait_ms = (int64_t)(wait->valuedouble * 1000),
+                                 .reset = json_bool(result, "reset", false)};
+}
+
+static void set_on_trouble(void *arg, node_on_policy_trouble *report, void *report_arg)
+{
+    struct script_node *node = arg;
+    node->on_trouble = report;
+    node->on_trouble_arg = report_arg;
+}
+
+struct node_policies script_node_policies(struct script_node *node)
+{
+    return (struct node_policies){
+        .restart_backoff = restart_backoff, .sync = sync, .set_on_trouble = set_on_trouble, .arg = node};
+}
+
+/* ---- life ---- */
+
+static int load_shipped(struct script_node *node, const char *const *shipped, struct err **err)
+{
+    for (; *shipped; shipped++)
+        for (size_t i = 0; i < COUNT_OF(folders); i++) {
+            auto_free char *folder = file_join(*shipped, folders[i]);
+            if (file_exists(folder) && policies_load_folder(&node->policies, folder, err) < 0)
+                return -1;
+        }
+    policies_use_fallbacks(&node->policies);
+    return 0;
+}
+
+static void load_file(struct script_node *node)
+{
+    size_t len;
+    if (!node->file || !file_exists(node->file))
+        return;
+    auto_err err = NULL;
+    if (file_read(node->file, FILE_MAX, &node->known, &len, &err) < 0) {
+        log_warn("script", "the policies of before: %s", err_message(err));
+        return;
+    }
+    auto_json known = json_parse_trusted(node->known, len);
+    use(node, known);
+}
+
+struct script_node *script_node_new(const struct script_node_options *options, struct err **err)
+{
+    struct script_node *node = NEW(struct script_node);
+    const struct policies_hooks hooks = {
+        .check = world_check_result, .on_trouble = on_trouble, .arg = &node->world};
+    node->clock = options->clock;
+    node->file = options->file ? mem_strdup(options->file) : NULL;
+    node->L = state_new(options->lua_directories);
+    policies_init(&node->policies, options->simulated, 1, &hooks);
+    world_init(&node->world, node->L, NULL, &node->policies, NULL);
+    if (world_load_points(&node->world, options->lua_directories, err) < 0) {
+        script_node_free(node);
+        return NULL;
+    }
+    map_each (entry, &node->policies.points)
+        if (!is_ours(entry->key))
+            map_remove(&node->policies.points, entry->key);
+    if (load_shipped(node, options->shipped_policies, err) < 0) {
+        script_node_free(node);
+        return NULL;
+    }
+    load_file(node);
+    return node;
+}
+
+void script_node_free(struct script_node *node)
+{
+    if (!node)
+        return;
+    world_fini(&node->world);
+    policies_fini(&node->policies);
+    lua_close(node->L);
+    free(node->file);
+    free(node->known);
+    free(node);
+}

@@ -1,0 +1,643 @@
+/*
+ * script_placement: pods, nodes and what is taken on them, kept from the changes of the cache; what waits,
+ * and placing it.
+ *
+ * Invariants: a pod counts on exactly one slot or on none; requested of a slot is the sum over the pods that
+ * count on it; a slot's revision moves with every change of it; at most KEPT_CLASSES classes keep verdicts.
+ * Nodes are looked at in slot order and ties are broken by a hash of seed, pod and node, so that a run
+ * repeats under its seed.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/time.h"
+#include "script/script_placement_private.h"
+
+#define KEPT_CLASSES 64
+#define METRICS "nodes.metrics.k8s.io"
+
+static void class_drop_verdicts(struct placement *placement, struct pod_class *class)
+{
+    if (!class->verdicts)
+        return;
+    free(steal(&class->verdicts));
+    free(steal(&class->shares));
+    class->n_verdicts = 0;
+    near_drop_rows(class);
+    list_remove(&class->recent);
+    placement->n_recent--;
+}
+
+static void class_free(void *value)
+{
+    struct pod_class *class = value;
+    near_free(class);
+    class_text_unref(class->text);
+    cJSON_Delete(class->view);
+    free(class->verdicts);
+    free(class->shares);
+    free(class->failed_message);
+    free(class->failed_nodes);
+    free(class->peers);
+    free(class->key);
+    free(class);
+}
+
+static void pod_free(void *value)
+{
+    struct waiting_pod *pod = value;
+    free(pod->key);
+    free(pod->uid);
+    cJSON_Delete(pod->volumes);
+    free(pod);
+}
+
+void placement_project(struct cache *cache)
+{
+    static const char *const pods[] = {"spec.nodeName", "status.phase", NULL};
+    static const char *const namespaces[] = {"metadata.labels", NULL};
+    cache_project(cache, "pods", pods);
+    cache_project(cache, "namespaces", namespaces);
+}
+
+struct placement *placement_new(const struct cache *cache, struct policies *policies, uint64_t seed)
+{
+    struct placement *placement = NEW(struct placement);
+    placement->cache = cache;
+    placement->policies = policies;
+    placement->seed = seed;
+    placement->generation = placement->classes_revision = 1;
+    placement->least_priority = INFINITY;
+    map_init(&placement->pods, pod_free);
+    map_init(&placement->classes, class_free);
+    map_init(&placement->slots_by_name, NULL);
+    map_init(&placement->reasons, free);
+    list_init(&placement->recent);
+    static const char *const first[] = {"cpu", "memory", "pods"};
+    for (size_t i = 0; i < COUNT_OF(first); i++)
+        view_resource(placement, first[i]);
+    return placement;
+}
+
+void placement_free(struct placement *placement)
+{
+    if (!placement)
+        return;
+    for (size_t i = 0; i < placement->n_slots; i++) {
+        free(placement->slots[i].name);
+        cJSON_Delete(placement->slots[i].view);
+        cJSON_Delete(placement->slots[i].used_ports);
+    }
+    for (size_t i = 0; i < placement->n_resources; i++)
+        free(placement->resources[i]);
+    free(placement->slots);
+    free(placement->queue);
+    map_fini(&placement->pods);
+    map_fini(&placement->classes);
+    map_fini(&placement->slots_by_name);
+    map_fini(&placement->reasons);
+    near_fini(placement);
+    journal_fini(&placement->journal);
+    free(placement);
+}
+
+/* ---- nodes ---- */
+
+/* A slot by name. A pod may count on a node that is not there (yet): its slot has no view and is no
+ * candidate. */
+static int slot_ensure(struct placement *placement, const char *name)
+{
+    intptr_t found = (intptr_t)map_get(&placement->slots_by_name, name);
+    if (found)
+        return (int)found - 1;
+    placement->slots = mem_resize(placement->slots, placement->n_slots + 1, sizeof(*placement->slots));
+    struct node_slot *slot = &placement->slots[placement->n_slots++];
+    *slot = (struct node_slot){.revision = 1, .hash = str_hash(name, strlen(name)), .view_ref = LUA_NOREF};
+    map_set(&placement->slots_by_name, name, (void *)(intptr_t)placement->n_slots);
+    return (int)placement->n_slots - 1;
+}
+
+void slot_moved(struct placement *placement, int at)
+{
+    if (++placement->slots[at].revision == 0)
+        placement->slots[at].revision = 1;
+}
+
+static void add_usage(const struct placement *placement, const char *node, const struct amounts *allocatable,
+                      cJSON *view)
+{
+    const struct cache_item *item =
+        placement->wants_usage ? cache_get(placement->cache, METRICS, node) : NULL;
+    auto_json metrics = item ? json_parse_trusted(item->bytes->data, item->bytes->len) : NULL;
+    if (metrics)
+        view_add_usage(metrics, allocatable, view);
+}
+
+/* False: nothing that policies see. */
+static bool node_read(struct placement *placement, const struct cache_item *item)
+{
+    auto_json node = json_parse_trusted(item->bytes->data, item->bytes->len);
+    struct amounts allocatable = {0};
+    cJSON *view = view_of_node(placement, node, &allocatable);
+    add_usage(placement, item->name, &allocatable, view);
+    int at = slot_ensure(placement, item->name);
+    struct node_slot *slot = &placement->slots[at];
+    bool same = slot->view && json_equal(slot->view, view) &&
+                memcmp(&slot->allocatable, &allocatable, sizeof(allocatable)) == 0;
+    if (same) { /* a status that says nothing new to policies */
+        cJSON_Delete(view);
+        return false;
+    }
+    journal_node(placement, at);
+    if (!slot->name) {
+        slot->name = mem_strdup(item->name);
+        placement->n_nodes++;
+    }
+    cJSON_Delete(slot->view);
+    slot->view = view;
+    slot->allocatable = allocatable;
+    near_node_changed(placement, at);
+    slot_moved(placement, at);
+    return true;
+}
+
+static void node_changed(struct placement *placement, const struct cache_item *item)
+{
+    if (node_read(placement, item))
+        placement->generation++;
+}
+
+/* How much is in use says nothing about what fits: what waits goes on waiting. */
+static void usage_changed(struct placement *placement, const char *name)
+{
+    const struct cache_item *node =
+        placement->wants_usage ? cache_get(placement->cache, "nodes", name) : NULL;
+    if (node)
+        node_read(placement, node);
+}
+
+static void node_gone(struct placement *placement, const char *name)
+{
+    int at = slot_ensure(placement, name);
+    struct node_slot *slot = &placement->slots[at];
+    if (!slot->name)
+        return;
+    journal_node(placement, at);
+    free(steal(&slot->name));
+    cJSON_Delete(steal(&slot->view));
+    placement->n_nodes--;
+    placement->generation++;
+}
+
+/* ---- pods ---- */
+
+static void count_peer(struct pod_class *class, int slot, int change, int leaving)
+{
+    for (size_t i = 0; i < class->n_peers; i++) {
+        if (class->peers[i].slot != slot)
+            continue;
+        class->peers[i].count += change;
+        class->peers[i].leaving += leaving;
+        if (class->peers[i].count == 0)
+            class->peers[i] = class->peers[--class->n_peers];
+        return;
+    }
+    class->peers = mem_resize(class->peers, class->n_peers + 1, sizeof(*class->peers));
+    class->peers[class->n_peers++] = (struct peer){.slot = slot, .count = change, .leaving = leaving};
+}
+
+static void count_ports(struct node_slot *slot, const struct pod_class *class, int change)
+{
+    json_each (port, json_get(class->view, "host_ports")) {
+        if (!slot->used_ports)
+            slot->used_ports = cJSON_CreateObject();
+        double count = change;
+        const cJSON *old = json_get(slot->used_ports, port->valuestring);
+        if (old)
+            count += old->valuedouble;
+        if (count > 0)
+            json_set(slot->used_ports, port->valuestring, cJSON_CreateNumber(count));
+        else
+            json_remove(slot->used_ports, port->valuestring);
+    }
+}
+
+void count_class(struct placement *placement, struct pod_class *class, int slot, int change, int leaving)
+{
+    count_peer(class, slot, change, leaving);
+    if (!change)
+        return;
+    for (int i = 0; i < RESOURCES_MAX; i++)
+        placement->slots[slot].requested.of[i] += change * class->requests.of[i];
+    count_ports(&placement->slots[slot], class, change);
+    slot_moved(placement, slot);
+}
+
+void count_on(struct placement *placement, struct waiting_pod *pod, int slot)
+{
+    if (pod->slot == slot)
+        return;
+    int old = pod->slot;
+    for (int side = 0; side < 2; side++) {
+        int at = side ? slot : old, sign = side ? 1 : -1;
+        if (at < 0)
+            continue;
+        int leaving = pod->leaving ? sign : 0;
+        journal_count(placement, at, pod->class->text, sign, leaving);
+        count_class(placement, pod->class, at, sign, leaving);
+    }
+    pod->slot = slot;
+    placement->moves++;
+    if (old >= 0)
+        placement->generation++; /* room was made */
+}
+
+struct pod_class *class_new(struct placement *placement, cJSON *view, const char *key,
+                            const struct amounts *requests)
+{
+    struct pod_class *class = NEW(struct pod_class);
+    class->hash = str_hash(key, strlen(key));
+    class->view = view;
+    class->requests = *requests;
+    class->key = mem_strdup(key);
+    class->text = class_text_new(key, requests);
+    list_init(&class->recent);
+    map_set(&placement->classes, class->key, class);
+    near_read(placement, class);
+    placement->classes_revision++;
+    return class;
+}
+
+static struct pod_class *class_of(struct placement *placement, const cJSON *object, const cJSON *volumes)
+{
+    struct amounts requests = {0};
+    cJSON *view = view_of_pod(placement, object, &requests);
+    if (volumes && volumes->child)
+        json_set(view, "volumes", json_copy(volumes));
+    auto_free char *key = json_print(view);
+    struct pod_class *class = map_get(&placement->classes, key);
+    if (class) {
+        cJSON_Delete(view);
+    } else {
+        class = class_new(placement, view, key, &requests);
+    }
+    class->pods++;
+    return class;
+}
+
+static void class_release(struct placement *placement, struct pod_class *class)
+{
+    if (--class->pods)
+        return;
+    class_drop_verdicts(placement, class);
+    if (class->view_generation == placement->policies->sandbox.generation)
+        luaL_unref(placement->policies->sandbox.L, LUA_REGISTRYINDEX, class->view_ref);
+    placement->n_with_terms -= class->near.n_terms > 0;
+    placement->classes_revision++;
+    map_remove(&placement->classes, class->key);
+}
+
+static void hold(struct placement *placement, struct waiting_pod *pod, bool held)
+{
+    placement->n_held += held;
+    placement->n_held -= pod->held;
+    pod->held = held;
+}
+
+static void pod_gone(struct placement *placement, const char *key)
+{
+    struct waiting_pod *pod = map_get(&placement->pods, key);
+    if (!pod)
+        return;
+    placement->dirty = placement->dirty || pod->waits;
+    hold(placement, pod, false);
+    nominate(placement, pod, -1);
+    count_on(placement, pod, -1);
+    class_release(placement, pod->class);
+    map_remove(&placement->pods, key);
+}
+
+/* Also after a restart of the manager: the pod says itself where room is being made. */
+static void read_nomination(struct placement *placement, struct waiting_pod *pod, const cJSON *object)
+{
+    const char *node = json_string(object, "status.nominatedNodeName");
+    bool ended = str_empty(node) || !pod->waits;
+    if (ended && pod->nominated >= 0) {
+        nominate(placement, pod, -1);
+        count_on(placement, pod, -1);
+    } else if (!ended && pod->nominated < 0)
+        nominate(placement, pod, slot_ensure(placement, node));
+    if (pod->nominated >= 0 && !pod->assumed)
+        count_on(placement, pod, pod->nominated);
+}
+
+/* Ours to place: no other scheduler's, no gates. */
+static bool is_ours(const cJSON *object)
+{
+    const char *scheduler = json_string(object, "spec.schedulerName");
+    const cJSON *gates = json_at(object, "spec.schedulingGates");
+    return (!scheduler || !*scheduler || str_eq(scheduler, "default-scheduler")) && !(gates && gates->child);
+}
+
+static void pod_read(struct placement *placement, struct waiting_pod *pod, const struct cache_item *item)
+{
+    auto_json object = json_parse_trusted(item->bytes->data, item->bytes->len);
+    int slot = pod->slot;
+    if (pod->class) {
+        count_on(placement, pod, -1);
+        class_release(placement, pod->class);
+    }
+    pod->class = class_of(placement, object, pod->volumes);
+    count_on(placement, pod, slot);
+    pod->priority = cJSON_GetNumberValue(json_get(pod->class->view, "priority"));
+    time_parse(json_string_or(object, "metadata.creationTimestamp", "1970-01-01T00:00:00Z"), &pod->created_ns,
+               NULL);
+    pod->waits = is_ours(object);
+    pod->never_preempts = str_eq(json_string(object, "spec.preemptionPolicy"), "Never");
+    read_nomination(placement, pod, object);
+}
+
+static void pod_changed(struct placement *placement, const struct cache_item *item)
+{
+    const char *node = cJSON_GetStringValue(json_get(item->columns, "spec.nodeName"));
+    const char *phase = cJSON_GetStringValue(json_get(item->columns, "status.phase"));
+    bool ended = str_eq(phase, "Succeeded") || str_eq(phase, "Failed");
+    struct waiting_pod *pod = map_get(&placement->pods, item->key);
+    if (pod && !str_eq(pod->uid, item->uid)) {
+        pod_gone(placement, item->key);
+        pod = NULL;
+    }
+    if (ended || (item->deleting && str_empty(node))) {
+        pod_gone(placement, item->key);
+        return;
+    }
+    bool fresh = !pod;
+    if (fresh) {
+        pod = NEW(struct waiting_pod);
+        pod->key = mem_strdup(item->key);
+        pod->uid = mem_strdup(item->uid);
+        pod->slot = pod->nominated = -1;
+        map_set(&placement->pods, item->key, pod);
+    }
+    if (fresh || pod->waits || str_empty(node)) /* the spec of a bound pod does not change what it takes */
+        pod_read(placement, pod, item);
+    placement->dirty = true;
+    if (str_empty(node))
+        return;
+    pod->waits = pod->assumed = false;
+    hold(placement, pod, false);
+    nominate(placement, pod, -1);
+    if (pod->priority < placement->least_priority)
+        placement->least_priority = pod->priority;
+    count_on(placement, pod, slot_ensure(placement, node));
+    if (item->deleting && !pod->leaving) {
+        pod->leaving = true;
+        placement->moves++;
+        journal_count(placement, pod->slot, pod->class->text, 0, 1);
+        count_class(placement, pod->class, pod->slot, 0, 1);
+    }
+}
+
+/* Terms may name namespaces by their labels. */
+static void namespace_changed(struct placement *placement, const struct cache_item *previous,
+                              const struct cache_item *item)
+{
+    if (previous && item &&
+        json_equal(json_get(previous->columns, "metadata.labels"),
+                   json_get(item->columns, "metadata.labels")))
+        return;
+    placement->classes_revision++;
+    placement->generation++;
+}
+
+/* A claim, volume or class changed: what waits for one may go on. */
+static void storage_changed(struct placement *placement)
+{
+    if (!placement->n_held)
+        return;
+    map_each (entry, &placement->pods) {
+        struct waiting_pod *pod = entry->value;
+        if (pod->held)
+            pod->tried = 0;
+    }
+}
+
+void placement_on_change(struct placement *placement, const char *resource, const struct cache_item *previous,
+                         const struct cache_item *item)
+{
+    if (str_eq(resource, "pods")) {
+        if (item)
+            pod_changed(placement, item);
+        else
+            pod_gone(placement, previous->key);
+    } else if (str_eq(resource, "nodes")) {
+        if (item)
+            node_changed(placement, item);
+        else
+            node_gone(placement, previous->name);
+    } else if (str_eq(resource, METRICS)) {
+        usage_changed(placement, item ? item->name : previous->name);
+    } else if (str_eq(resource, "persistentvolumeclaims") || str_eq(resource, "persistentvolumes") ||
+               str_eq(resource, "storageclasses.storage.k8s.io")) {
+        storage_changed(placement);
+    } else if (str_eq(resource, "namespaces")) {
+        namespace_changed(placement, previous, item);
+    }
+}
+
+/* ---- what waits ---- */
+
+static int compare_waiting(const void *a, const void *b)
+{
+    const struct waiting_pod *x = *(struct waiting_pod *const *)a, *y = *(struct waiting_pod *const *)b;
+    if (x->order != y->order)
+        return x->order > y->order ? -1 : 1;
+    if (x->created_ns != y->created_ns)
+        return x->created_ns < y->created_ns ? -1 : 1;
+    if (x->class !=
+        y->class) /* of one second: those of a class together, because its verdicts are fresh then */
+        return strcmp(x->class->key, y->class->key);
+    return strcmp(x->key, y->key);
+}
+
+static void order_queue(struct placement *placement)
+{
+    placement->dirty = false;
+    placement->queue = mem_resize(placement->queue, placement->pods.count + 1, sizeof(*placement->queue));
+    placement->n_queue = 0;
+    map_each (entry, &placement->pods) {
+        struct waiting_pod *pod = entry->value;
+        if (pod->assumed) { /* its binding was refused or got lost */
+            pod->assumed = false;
+            pod->tried = 0;
+            count_on(placement, pod, -1);
+        }
+        pod->doomed = false;
+        if (pod->waits)
+            placement->queue[placement->n_queue++] = pod;
+    }
+    order_pods(placement, placement->queue, placement->n_queue);
+    qsort(placement->queue, placement->n_queue, sizeof(*placement->queue), compare_waiting);
+    reservations_return(placement);
+}
+
+/* Moves when a pod of the class may fit that did not. */
+static uint64_t generation_of(struct placement *placement, struct pod_class *class)
+{
+    return placement->generation + (near_concerns(placement, class) ? placement->moves : 0);
+}
+
+/* Other policies: what did not fit may fit, the queue has another order, other figures are wanted. */
+static void policies_changed(struct placement *placement)
+{
+    bool wants_usage = policies_use_figures(placement->policies, "usage");
+    placement->epoch_seen = placement->policies->epoch;
+    placement->generation++;
+    placement->dirty = true;
+    if (placement->wants_usage == wants_usage)
+        return;
+    placement->wants_usage = wants_usage;
+    for (size_t i = 0; i < placement->n_slots; i++) {
+        const struct cache_item *node =
+            placement->slots[i].name ? cache_get(placement->cache, "nodes", placement->slots[i].name) : NULL;
+        if (node)
+            node_read(placement, node);
+    }
+}
+
+const char **placement_pending(struct placement *placement, size_t limit, size_t *count)
+{
+    if (placement->epoch_seen != placement->policies->epoch)
+        policies_changed(placement);
+    if (placement->dirty)
+        order_queue(placement);
+    const char **keys = mem_array(limit + 1, sizeof(*keys));
+    *count = 0;
+    for (size_t i = 0; i < placement->n_queue && *count < limit; i++)
+        if (placement->queue[i]->tried != generation_of(placement, placement->queue[i]->class))
+            keys[(*count)++] = placement->queue[i]->key;
+    return keys;
+}
+
+/* ---- choosing ---- */
+
+static void prepare_verdicts(struct placement *placement, struct pod_class *class)
+{
+    if (class->n_verdicts < placement->n_slots) {
+        class->verdicts = mem_resize(class->verdicts, placement->n_slots, sizeof(*class->verdicts));
+        class->shares = mem_resize(class->shares, placement->n_slots, sizeof(*class->shares));
+        memset(&class->verdicts[class->n_verdicts], 0,
+               (placement->n_slots - class->n_verdicts) * sizeof(*class->verdicts));
+        if (!class->n_verdicts)
+            placement->n_recent++;
+        class->n_verdicts = placement->n_slots;
+    }
+    if (class->epoch != placement->policies->epoch && class->n_verdicts) {
+        memset(class->verdicts, 0, class->n_verdicts * sizeof(*class->verdicts));
+        near_drop_rows(class);
+    }
+    class->epoch = placement->policies->epoch;
+    list_remove(&class->recent);
+    if (class->verdicts) /* without nodes there are none */
+        list_add_head(&placement->recent, &class->recent);
+    while (placement->n_recent > KEPT_CLASSES)
+        class_drop_verdicts(placement, CONTAINER_OF(placement->recent.prev, struct pod_class, recent));
+}
+
+static void tell_failure(struct placement *placement, struct waiting_pod *pod,
+                         struct placement_result *result)
+{
+    struct pod_class *class = pod->class;
+    free(class->failed_message);
+    free(class->failed_nodes);
+    class->failed_message = explain_message(placement, class);
+    class->failed_nodes = explain_nodes(placement, class);
+    class->failed_generation =
+        placement->n_nominated ? 0 : pod->tried; /* reservations are not alike for all */
+    result->message = mem_strdup(class->failed_message);
+    result->nodes = mem_strdup(class->failed_nodes);
+}
+
+int choose_slot(struct placement *placement, const struct waiting_pod *pod, double now, int top[TOP],
+                size_t *count, bool *fallback)
+{
+    prepare_verdicts(placement, pod->class);
+    evaluate_class(placement, pod->class, now, fallback);
+    *count = choose_top(placement, pod, top);
+    int best = *count ? top[0] : -1;
+    for (size_t i = 0; i < *count; i++) /* where room was made for it */
+        best = top[i] == pod->nominated ? pod->nominated : best;
+    return best;
+}
+
+static void choose(struct placement *placement, struct waiting_pod *pod, double now,
+                   struct placement_result *result)
+{
+    struct pod_class *class = pod->class;
+    int top[TOP];
+    size_t count;
+    int64_t began = sandbox_cpu_ns(&placement->policies->sandbox);
+    int best = choose_slot(placement, pod, now, top, &count, &result->fallback);
+    if (best < 0) {
+        tell_failure(placement, pod, result);
+    } else {
+        result->node = placement->slots[best].name;
+        result->score = slot_score(class, (size_t)best);
+        result->by = explain_policies(placement, class, top, count, result->fallback);
+        result->scores = explain_scores(placement, class, top, count, result->fallback);
+    }
+    record_placement(placement, pod, result, now, sandbox_cpu_ns(&placement->policies->sandbox) - began);
+    if (best < 0)
+        return;
+    pod->assumed = true;
+    placement->dirty = true;
+    count_on(placement, pod, best);
+    journal_turn(placement, best, ++placement->turns);
+    placement->slots[best].turn = placement->turns;
+}
+
+/* What its claims allow is part of what tells its class from others. */
+static void use_volumes(struct placement *placement, struct waiting_pod *pod, const cJSON *volumes)
+{
+    const struct cache_item *item = cache_get(placement->cache, "pods", pod->key);
+    bool same = volumes ? pod->volumes && json_equal(pod->volumes, volumes) : !pod->volumes;
+    hold(placement, pod, volumes != NULL);
+    if (same || !item)
+        return;
+    cJSON_Delete(pod->volumes);
+    pod->volumes = volumes ? json_copy(volumes) : NULL;
+    pod_read(placement, pod, item);
+}
+
+void placement_skip(struct placement *placement, const char *key)
+{
+    struct waiting_pod *pod = map_get(&placement->pods, key);
+    if (!pod || !pod->waits)
+        return;
+    hold(placement, pod, true);
+    pod->tried = generation_of(placement, pod->class);
+    if (pod->assumed)
+        count_on(placement, pod, -1);
+    pod->assumed = false;
+}
+
+int placement_place(struct placement *placement, const char *key, const cJSON *volumes, double now,
+                    struct placement_result *result, struct err **err)
+{
+    struct waiting_pod *pod = map_get(&placement->pods, key);
+    *result = (struct placement_result){0};
+    if (!pod || !pod->waits || pod->assumed)
+        return err_set(err, ERR_NOT_FOUND, "pod %s does not wait for a node", key);
+    use_volumes(placement, pod, volumes);
+    struct pod_class *class = pod->class;
+    pod->tried = generation_of(placement, class);
+    if (class->failed_generation == pod->tried && class->epoch == placement->policies->epoch) {
+        result->message = mem_strdup(class->failed_message);
+        result->nodes = mem_strdup(class->failed_nodes);
+        return 0;
+    }
+    reservations_lift(placement, pod);
+    choose(placement, pod, now, result);
+    reservations_return(placement);
+    return 0;
+}

@@ -1,0 +1,99 @@
+/*
+ * script_record: the decisions of the last while, with everything that made them, so that each can be taken
+ * again: by the version that took it, or by another one.
+ *
+ * A bounded ring in memory, oldest first out: nothing is written to disk, nothing happens when nothing is
+ * decided, and a new process begins with an empty one. What scheduling decisions have in common (the nodes)
+ * is not copied per decision: see script_journal.h. One thread.
+ */
+#ifndef M8_SCRIPT_RECORD_H
+#define M8_SCRIPT_RECORD_H
+
+#include "base/json.h"
+#include "base/map.h"
+
+#define RECORD_DECISIONS 36000   /* an hour at 10 a second */
+#define RECORD_BYTES (64u << 20) /* of inputs, results and texts; whichever is reached first */
+#define RECORD_LISTS 4           /* of one scheduling decision: filter, score, and both of near */
+
+struct policy_point;
+struct policy_list;
+struct pod_class_text;
+
+struct record_source { /* the text of a version */
+    unsigned refs;
+    char *name, *source;
+    char hash[17];
+    size_t len;
+};
+
+struct record_entry {
+    struct record_source *source;
+    cJSON *settings;
+    double weight;
+};
+
+struct record_list { /* who was asked, in order */
+    unsigned refs;
+    const struct policy_point *point;
+    struct record_entry *entries;
+    size_t count;
+};
+
+struct decision {
+    uint64_t seq, revision;                  /* revision: of the store, that the inputs are of */
+    int64_t at_ns;                           /* wall clock */
+    const char *point;                       /* borrowed from the point */
+    char *object;                            /* what it is about: "namespace/name", or "" */
+    struct record_list *lists[RECORD_LISTS]; /* those that decided: after a failure the shipped ones */
+    uint64_t seed;
+    double now;
+    char *ctx, *candidates, *states; /* JSON; NULL: none */
+    char *result;                    /* JSON */
+    char *reasons;                   /* JSON array, or NULL */
+    char *failure;                   /* why the active ones did not decide, or NULL */
+    unsigned cpu_us;
+    /* scheduling only */
+    struct pod_class_text *class;
+    char *uid;
+    int nominated;
+    size_t n_resources;
+    uint64_t journal; /* position: the nodes as they were */
+    /* what a shadow would have decided; NULL: there was none */
+    char *shadow, *shadow_result;
+    bool shadow_differs;
+    size_t bytes;
+};
+
+struct record {
+    struct decision **ring;
+    size_t first, count, most, bytes, most_bytes;
+    uint64_t next_seq, forgotten;
+    /* Inputs that are older than this position are needed no more. */
+    void (*on_forgotten)(void *arg, uint64_t journal);
+    void *arg;
+};
+
+void record_init(struct record *record, size_t most, size_t most_bytes);
+void record_fini(struct record *record);
+/* Takes the decision; seq and bytes are filled in. */
+void record_add(struct record *record, struct decision *decision);
+struct decision *record_at(const struct record *record, size_t index); /* 0: the oldest */
+struct decision *record_find(const struct record *record, uint64_t seq);
+void decision_free(struct decision *decision);
+
+struct record_source *record_source_new(const char *name, const char *hash, const char *source, size_t len);
+struct record_source *record_source_ref(struct record_source *source);
+void record_source_unref(struct record_source *source); /* NULL is fine */
+/* left_out: a set of places in the list. */
+struct record_list *record_list_of(const struct policy_point *point, const struct policy_list *list,
+                                   uint64_t left_out);
+struct record_list *record_list_ref(struct record_list *list);
+void record_list_unref(struct record_list *list);       /* NULL is fine */
+char *record_list_text(const struct record_list *list); /* "spread@1a2b3c4d,binpack@…"; caller owns */
+
+/* For people and programs: {seq, time, revision, point, object, by, result, reasons, failure, cpuMicros,
+ * shadow…}; with_inputs: also ctx, candidates, states, settings. Caller owns. */
+cJSON *decision_json(const struct decision *decision, bool with_inputs);
+
+#endif

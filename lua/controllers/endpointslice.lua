@@ -1,0 +1,262 @@
+-- EndpointSlices: which pods answer for a Service. A pod that is being deleted leaves its slices at once (drain protocol);
+-- a pod on a node that is not ready is not ready. Ports are resolved per pod, so a slice holds pods with equal ports. How new
+-- connections are balanced is asked here (point `balance`) and travels to the nodes as annotations of the slices.
+local m8 = require("m8")
+local plans = require("framework.plan")
+local workload = require("framework.workload")
+
+local PER_SLICE = 100
+local SERVICE_LABEL, MANAGED_LABEL = "kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by"
+local BALANCE, WEIGHTS, BY = "minik8s.io/balance", "minik8s.io/balance-weights", "minik8s.io/balance-policy"
+local MANAGER = "endpointslice-controller.minik8s.io"
+
+local function services_of_pod(world, item, keys, seen)
+    for service in world:list("services", { namespace = item.namespace }) do
+        local selector = service["spec.selector"]
+        if selector and next(selector) and not seen[service.key] then
+            if m8.selector(selector):matches(item["metadata.labels"] or {}) then
+                seen[service.key] = true
+                keys[#keys + 1] = service.key
+            end
+        end
+    end
+end
+
+local function node_ready(world, name)
+    local node = world:item("nodes", name)
+    if not node then return false end
+    local ready = workload.condition(node["status.conditions"], "Ready")
+    return ready ~= nil and ready.status == "True"
+end
+
+--- The number that a Service port means in this pod, or nil: targetPort is a number, or a container port's name.
+local function resolve_port(pod_ports, port)
+    local target = port.targetPort or port.port
+    if type(target) == "number" then return target end
+    for _, container in ipairs(pod_ports or {}) do
+        for _, declared in ipairs(container.ports or {}) do
+            if declared.name == target and (declared.protocol or "TCP") == (port.protocol or "TCP") then
+                return declared.containerPort
+            end
+        end
+    end
+    return nil
+end
+
+--- Ports that the pod has; notes in `unknown` (port → pod's name) those whose targetPort it does not declare.
+local function ports_of(service, pod, unknown)
+    local ports = {}
+    for _, port in ipairs(service.spec.ports or {}) do
+        local number = resolve_port(pod["spec.containers"], port)
+        if not number then unknown[port.targetPort] = unknown[port.targetPort] or pod.name end
+        if number then
+            ports[#ports + 1] = {
+                name = port.name or "", port = number, protocol = port.protocol or "TCP", appProtocol = port.appProtocol,
+            }
+        end
+    end
+    return ports
+end
+
+local function endpoint_of(world, service, pod)
+    local ready = workload.ready_since(pod) ~= nil and node_ready(world, pod["spec.nodeName"])
+    return {
+        addresses = { pod["status.podIP"] },
+        conditions = {
+            ready = ready or service.spec.publishNotReadyAddresses == true, serving = ready, terminating = false,
+        },
+        hostname = pod["spec.subdomain"] == service.metadata.name and pod["spec.hostname"] or nil,
+        nodeName = pod["spec.nodeName"],
+        targetRef = { kind = "Pod", namespace = pod.namespace, name = pod.name, uid = pod.uid },
+    }
+end
+
+--- The pods behind the Service, in key order.
+local function pods_of(world, service)
+    local pods = {}
+    local options = { namespace = service.metadata.namespace, selector = service.spec.selector }
+    for pod in world:list("pods", options) do
+        if workload.is_active(pod) and pod["status.podIP"] and pod["spec.nodeName"] then pods[#pods + 1] = pod end
+    end
+    return pods
+end
+
+--- { mode=, by=, weights= by address or nil }: the Service's own word, or what point `balance` says.
+local function balance_of(world, service, pods)
+    local own = (service.metadata.annotations or {})[BALANCE]
+    if own or #pods == 0 then return { mode = own } end
+    local endpoints, addresses = {}, {}
+    for i, pod in ipairs(pods) do
+        addresses[pod.name] = pod["status.podIP"]
+        endpoints[i] = {
+            name = pod.name, address = pod["status.podIP"], node = pod["spec.nodeName"], labels = pod["metadata.labels"] or {},
+        }
+    end
+    local result, record = world:ask("balance", {
+        object = service.metadata.namespace .. "/" .. service.metadata.name,
+        service = {
+            namespace = service.metadata.namespace, name = service.metadata.name, labels = service.metadata.labels or {},
+            annotations = service.metadata.annotations or {},
+        },
+        endpoints = m8.array(endpoints),
+    })
+    local weights
+    for name, weight in pairs(result.weights or {}) do
+        if addresses[name] and weight ~= 1 then
+            weights = weights or {}
+            weights[addresses[name]] = weight
+        end
+    end
+    return { mode = result.mode, by = record.policy, weights = weights }
+end
+
+--- The annotations of a slice with these endpoints.
+local function annotations_of(balance, endpoints)
+    local weights
+    for _, endpoint in ipairs(endpoints) do
+        local address = endpoint.addresses[1]
+        local weight = (balance.weights or {})[address]
+        if weight then
+            weights = weights or {}
+            weights[address] = weight
+        end
+    end
+    return { [BALANCE] = balance.mode, [BY] = balance.by, [WEIGHTS] = weights and m8.json(weights) or nil }
+end
+
+--- Wanted slices by name: { endpoints, ports, annotations }. Names depend on the port set and the chunk, so they are stable.
+local function wanted_slices(world, service, unknown)
+    local groups, order, pods = {}, {}, pods_of(world, service)
+    local balance = balance_of(world, service, pods)
+    for _, pod in ipairs(pods) do
+        local ports = ports_of(service, pod, unknown)
+        local id = m8.hash({ ports = m8.array(ports) })
+        if not groups[id] then
+            groups[id] = { ports = ports, endpoints = {} }
+            order[#order + 1] = id
+        end
+        table.insert(groups[id].endpoints, endpoint_of(world, service, pod))
+    end
+    local slices = {}
+    for _, id in ipairs(order) do
+        local group = groups[id]
+        for first = 1, #group.endpoints, PER_SLICE do
+            local chunk = {}
+            for i = first, math.min(first + PER_SLICE - 1, #group.endpoints) do chunk[#chunk + 1] = group.endpoints[i] end
+            local name = ("%s-%s-%d"):format(service.metadata.name, id:sub(1, 5), (first - 1) / PER_SLICE)
+            slices[name] = { endpoints = chunk, ports = group.ports, annotations = annotations_of(balance, chunk) }
+        end
+    end
+    return slices
+end
+
+local function slice_object(service, name, wanted)
+    local labels = { [SERVICE_LABEL] = service.metadata.name, [MANAGED_LABEL] = MANAGER }
+    if service.spec.clusterIP == "None" then labels["service.kubernetes.io/headless"] = "" end
+    return {
+        apiVersion = "discovery.k8s.io/v1", kind = "EndpointSlice", addressType = "IPv4",
+        metadata = {
+            name = name, namespace = service.metadata.namespace, labels = labels, annotations = wanted.annotations,
+            ownerReferences = { workload.controller_reference(service) },
+        },
+        endpoints = m8.array(wanted.endpoints), ports = m8.array(wanted.ports),
+    }
+end
+
+local function existing_slices(world, namespace, name)
+    local selector = { [SERVICE_LABEL] = name, [MANAGED_LABEL] = MANAGER }
+    return world:list("endpointslices.discovery.k8s.io", { namespace = namespace, selector = selector })
+end
+
+--- Makes `present` what is wanted; false if it is so already.
+local function bring_up_to_date(present, slice)
+    local annotations = present.metadata.annotations or {}
+    local same = m8.equal(present.endpoints or {}, slice.endpoints) and m8.equal(present.ports or {}, slice.ports)
+    for _, name in ipairs({ BALANCE, WEIGHTS, BY }) do
+        same = same and annotations[name] == slice.annotations[name]
+        annotations[name] = slice.annotations[name]
+    end
+    if same then return false end
+    present.endpoints, present.ports = m8.array(slice.endpoints), m8.array(slice.ports)
+    present.metadata.annotations = annotations
+    return true
+end
+
+--- A targetPort that a pod does not declare leads nowhere there: said whenever the slices change.
+local function tell_unknown(plan, service, unknown)
+    if plan:empty() then return end
+    for port, pod in pairs(unknown) do
+        plan:event(service, "Warning", "UnknownTargetPort",
+            ("targetPort \"%s\" is no port name of pod %s: it gets no traffic for it"):format(tostring(port), pod))
+    end
+end
+
+return {
+    name = "endpointslice",
+    watches = {
+        { resource = "services", key = "self" },
+        { resource = "pods",
+          on = { "metadata.labels", "status.podIP", "status.conditions", "status.phase", "metadata.deletionTimestamp" },
+          map = function(world, item, previous)
+              local keys, seen = {}, {}
+              if item then services_of_pod(world, item, keys, seen) end
+              if previous then services_of_pod(world, previous, keys, seen) end
+              return keys
+          end },
+        { resource = "nodes", on = { "status.conditions" }, map = function(world, item, previous)
+              local now = item and workload.condition(item["status.conditions"], "Ready")
+              local before = previous and workload.condition(previous["status.conditions"], "Ready")
+              local keys, seen = {}, {}
+              if now and before and now.status == before.status then return keys end
+              local name = (item or previous).name
+              for pod in world:list("pods", { index = "spec.nodeName", value = name }) do
+                  services_of_pod(world, pod, keys, seen)
+              end
+              return keys
+          end },
+        { resource = "policyprofiles.minik8s.io", map = function(world) -- who decides on balance may have changed
+              local keys = {}
+              for service in world:list("services") do keys[#keys + 1] = service.key end
+              return keys
+          end },
+        { resource = "endpointslices.discovery.k8s.io", key = "owner", owner = "services" },
+    },
+    project = {
+        pods = {
+            "metadata.labels", "metadata.deletionTimestamp", "spec.nodeName", "spec.containers", "spec.hostname",
+            "spec.subdomain", "status.phase", "status.conditions", "status.podIP",
+        },
+        services = { "spec.selector" },
+        nodes = { "status.conditions" },
+        ["endpointslices.discovery.k8s.io"] = { "metadata.labels" },
+    },
+    index = { pods = { "spec.nodeName" } },
+    reconcile = function(world, key)
+        local namespace, name = workload.split_key(key)
+        local service, plan = world:get("services", key), plans.new()
+        local wanted, unknown = {}, {}
+        if service and not service.metadata.deletionTimestamp then
+            local selector = service.spec.selector
+            if not selector or not next(selector) then return nil end -- somebody else keeps the slices
+            if service.spec.type ~= "ExternalName" then wanted = wanted_slices(world, service, unknown) end
+        end
+        for item in existing_slices(world, namespace, name) do
+            local slice = wanted[item.name]
+            wanted[item.name] = nil
+            if not slice then
+                plan:delete("endpointslices.discovery.k8s.io", item.key, { uid = item.uid }, "no pod is left for it")
+            else
+                local present = world:get("endpointslices.discovery.k8s.io", item.key)
+                if bring_up_to_date(present, slice) then
+                    plan:update("endpointslices.discovery.k8s.io", present, "the pods behind the Service changed")
+                end
+            end
+        end
+        for slice_name, slice in pairs(wanted) do
+            plan:create("endpointslices.discovery.k8s.io", slice_object(service, slice_name, slice),
+                "pods stand behind the Service")
+        end
+        tell_unknown(plan, service, unknown)
+        return plan
+    end,
+}

@@ -1,0 +1,47 @@
+-- Event: something that happened to an object.
+return {
+  version = "v1", kind = "Event", plural = "events", shortNames = { "ev" }, scope = "Namespaced",
+  generation = {},
+  indexed = { "involvedObject.uid", "involvedObject.name" },
+  matched = { "involvedObject.kind", "involvedObject.namespace", "involvedObject.apiVersion", "involvedObject.resourceVersion",
+    "involvedObject.fieldPath", "reason", "reportingComponent", "type" },
+  validators = { "event" },
+  ownName = true,
+  columns = {
+    { name = "Last Seen", column = "event.lastSeen", description = "Time since it happened last." },
+    { name = "Type", path = "type", description = "Normal or Warning." },
+    { name = "Reason", path = "reason", description = "What happened, in one word." },
+    { name = "Object", column = "event.object", description = "What it happened to." },
+    { name = "Subobject", path = "involvedObject.fieldPath", priority = 1, description = "Part of the object." },
+    { name = "Source", column = "event.source", priority = 1, description = "Who reported it." },
+    { name = "Message", path = "message", description = "What happened, for people." },
+    { name = "First Seen", column = "event.firstSeen", priority = 1, description = "Time since it happened first." },
+    { name = "Count", column = "event.count", type = "integer", priority = 1, description = "How often it happened." },
+    { name = "Name", path = "metadata.name", format = "name", priority = 1, description = "Name of the event." },
+  },
+  schema = {
+    hook = "event", description = "Something that happened to an object.",
+    properties = {
+      involvedObject = { ref = "ObjectReference", required = true, description = "The object." },
+      reason = { type = "string", description = "What happened, in one word." },
+      message = { type = "string", maxLength = 8192, description = "What happened, for people." },
+      type = { type = "string", description = "Normal or Warning." },
+      source = { type = "object", description = "Who reported it.", properties = {
+        component = { type = "string", description = "Part of the system." },
+        host = { type = "string", description = "Machine." },
+      } },
+      firstTimestamp = { type = "string", format = "date-time", description = "When it happened first." },
+      lastTimestamp = { type = "string", format = "date-time", description = "When it happened last." },
+      count = { type = "integer", minimum = 0, zeroUnset = true, description = "How often it happened." },
+      eventTime = { type = "string", format = "date-time", description = "When it happened, with microseconds." },
+      series = { type = "object", description = "A run of equal events.", properties = {
+        count = { type = "integer", description = "How many." },
+        lastObservedTime = { type = "string", format = "date-time", description = "When the last one was." },
+      } },
+      action = { type = "string", description = "What was done." },
+      related = { ref = "ObjectReference", description = "A second object that plays a part." },
+      reportingComponent = { type = "string", keepEmpty = true, default = "", description = "Part of the system that reported it." },
+      reportingInstance = { type = "string", keepEmpty = true, default = "", description = "Which one of several." },
+    },
+  },
+}

@@ -1,0 +1,47 @@
+-- Pod: containers that run together on one node.
+return {
+  version = "v1", kind = "Pod", plural = "pods", shortNames = { "po" }, categories = { "all" }, scope = "Namespaced",
+  subresources = { status = {}, ephemeralcontainers = {}, log = {}, exec = {}, attach = {}, portforward = {}, proxy = {}, binding = {}, eviction = {} },
+  indexed = { "spec.nodeName" },
+  matched = { "status.phase", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.podIP" },
+  references = {
+    { resource = "persistentvolumeclaims", path = "spec.volumes[*].persistentVolumeClaim.claimName" },
+    { resource = "persistentvolumeclaims", path = "spec.volumes[*].name", beside = "ephemeral" }, -- POD-VOLUME
+    { resource = "configmaps", path = "spec.volumes[*].configMap.name" },
+    { resource = "configmaps", path = "spec.volumes[*].projected.sources[*].configMap.name" },
+    { resource = "configmaps", path = "spec.containers[*].env[*].valueFrom.configMapKeyRef.name" },
+    { resource = "configmaps", path = "spec.containers[*].envFrom[*].configMapRef.name" },
+    { resource = "configmaps", path = "spec.initContainers[*].env[*].valueFrom.configMapKeyRef.name" },
+    { resource = "configmaps", path = "spec.initContainers[*].envFrom[*].configMapRef.name" },
+    { resource = "serviceaccounts", path = "spec.serviceAccountName" },
+    { resource = "configmaps", path = "spec.ephemeralContainers[*].env[*].valueFrom.configMapKeyRef.name" },
+    { resource = "secrets", path = "spec.ephemeralContainers[*].env[*].valueFrom.secretKeyRef.name" },
+    { resource = "secrets", path = "spec.imagePullSecrets[*].name" },
+    { resource = "secrets", path = "spec.volumes[*].secret.secretName" },
+    { resource = "secrets", path = "spec.volumes[*].projected.sources[*].secret.name" },
+    { resource = "secrets", path = "spec.containers[*].env[*].valueFrom.secretKeyRef.name" },
+    { resource = "secrets", path = "spec.containers[*].envFrom[*].secretRef.name" },
+    { resource = "secrets", path = "spec.initContainers[*].env[*].valueFrom.secretKeyRef.name" },
+    { resource = "secrets", path = "spec.initContainers[*].envFrom[*].secretRef.name" },
+  },
+  initialStatus = { phase = "Pending" },
+  validators = { "pod" },
+  columns = {
+    { name = "Ready", column = "pod.ready", description = "Containers that are ready, of all." },
+    { name = "Status", column = "pod.status", description = "State of the container that matters most, or the phase." },
+    { name = "Restarts", column = "pod.restarts", description = "Restarts of all containers, and when the last one was." },
+    { name = "Age", column = "age", description = "Time since its creation." },
+    { name = "IP", path = "status.podIP", priority = 1, empty = "<none>", description = "Address of the pod." },
+    { name = "Node", path = "spec.nodeName", priority = 1, empty = "<none>", description = "Node that runs it." },
+    { name = "Nominated Node", path = "status.nominatedNodeName", priority = 1, empty = "<none>", description = "Node where room is being made." },
+    { name = "Readiness Gates", column = "pod.readinessGates", priority = 1, description = "Readiness gates that are passed, of all." },
+  },
+  schema = {
+    hook = "pod",
+    description = "One or more containers that share network and volumes and run together on one node.",
+    properties = {
+      spec = { ref = "PodSpec", required = true, description = "Desired state." },
+      status = { ref = "PodStatus", description = "Present state, reported by the node." },
+    },
+  },
+}

@@ -1,0 +1,236 @@
+-- Named types for containers: environment, ports, mounts, resources, probes and hooks, security.
+return {
+  types = {
+    Container = {
+      type = "object", message = "core.v1.Container", hook = "container", rule = "container",
+      description = "One container of a pod.",
+      properties = {
+        name = { type = "string", format = "dns-label", required = true, description = "Name, unique in the pod." },
+        image = { type = "string", required = true, description = "Image to run: name with tag or digest." },
+        imagePullPolicy = { type = "string", enum = { "Always", "IfNotPresent", "Never" },
+          description = "When the image is fetched. Default: Always for the tag latest, else IfNotPresent." },
+        command = { type = "list", items = { type = "string" }, description = "Replaces the image's entry point. $(NAME) is replaced from env." },
+        args = { type = "list", items = { type = "string" }, description = "Replaces the image's arguments. $(NAME) is replaced from env." },
+        workingDir = { type = "string", description = "Directory to start in; the image's if empty." },
+        ports = { type = "list", mergeKey = "containerPort", maxItems = 256, rule = "ports", items = { ref = "ContainerPort" },
+          description = "Ports that the container listens on." },
+        env = { type = "list", mergeKey = "name", items = { ref = "EnvVar" }, description = "Environment variables." },
+        envFrom = { type = "list", items = { ref = "EnvFromSource" }, description = "Objects all of whose entries become environment variables." },
+        resources = { ref = "ResourceRequirements", description = "What the container is promised and the most it may use." },
+        volumeMounts = { type = "list", mergeKey = "mountPath", maxItems = 256, items = { ref = "VolumeMount" }, description = "Where volumes of the pod appear." },
+        volumeDevices = { type = "any", refused = "raw block volumes are not supported; mount the volume as a file system with volumeMounts",
+          description = "Raw block volumes. Not supported." },
+        livenessProbe = { ref = "Probe", description = "Repeated check; when it fails the container is restarted." },
+        readinessProbe = { ref = "Probe", description = "Repeated check; while it fails the pod gets no traffic from Services." },
+        startupProbe = { ref = "Probe", description = "The other probes start when this one has succeeded." },
+        lifecycle = { ref = "Lifecycle", description = "Actions right after the start and before the end." },
+        terminationMessagePath = { type = "string", default = "/dev/termination-log",
+          description = "File whose content is shown as the message of a container that ended." },
+        terminationMessagePolicy = { type = "string", enum = { "File", "FallbackToLogsOnError" }, default = "File",
+          description = "Where that message comes from." },
+        securityContext = { ref = "SecurityContext", description = "User, rights and isolation; wins over the pod's." },
+        stdin = { type = "boolean", zeroUnset = true, description = "Keep standard input open for attach." },
+        stdinOnce = { type = "boolean", zeroUnset = true, description = "Standard input is closed when the first attached client has left. (The runtime does so in any case.)" },
+        tty = { type = "boolean", zeroUnset = true, description = "Give the container a terminal." },
+        restartPolicy = { type = "string", enum = { "Always" },
+          description = "Only for init containers: Always makes it a sidecar that keeps running beside the others." },
+      },
+    },
+    EphemeralContainer = {
+      type = "object", message = "core.v1.EphemeralContainer", hook = "container", rule = "container",
+      description = "A container added to a running pod to look into it; it is neither started again nor taken away, and counts for nothing.",
+      properties = {
+        name = { type = "string", format = "dns-label", required = true, description = "Name, unique in the pod." },
+        image = { type = "string", required = true, description = "Image to run." },
+        imagePullPolicy = { type = "string", enum = { "Always", "IfNotPresent", "Never" }, description = "When the image is fetched." },
+        command = { type = "list", items = { type = "string" }, description = "Replaces the image's entry point." },
+        args = { type = "list", items = { type = "string" }, description = "Replaces the image's arguments." },
+        workingDir = { type = "string", description = "Directory to start in." },
+        env = { type = "list", mergeKey = "name", items = { ref = "EnvVar" }, description = "Environment variables." },
+        volumeMounts = { type = "list", mergeKey = "mountPath", maxItems = 256, items = { ref = "VolumeMount" }, description = "Where volumes of the pod appear." },
+        terminationMessagePath = { type = "string", default = "/dev/termination-log", description = "File whose content is shown as the message of its end." },
+        terminationMessagePolicy = { type = "string", enum = { "File", "FallbackToLogsOnError" }, default = "File", description = "Where that message comes from." },
+        securityContext = { ref = "SecurityContext", description = "User, rights and isolation." },
+        stdin = { type = "boolean", zeroUnset = true, description = "Keep standard input open for attach." },
+        stdinOnce = { type = "boolean", zeroUnset = true, description = "Standard input is closed when the first attached client has left." },
+        tty = { type = "boolean", zeroUnset = true, description = "Give the container a terminal." },
+        targetContainerName = { type = "string", description = "Container whose processes are seen." },
+        ports = { type = "any", refused = "ephemeral containers have no ports", description = "Not for ephemeral containers." },
+        livenessProbe = { type = "any", refused = "ephemeral containers have no probes", description = "Not for ephemeral containers." },
+        readinessProbe = { type = "any", refused = "ephemeral containers have no probes", description = "Not for ephemeral containers." },
+        startupProbe = { type = "any", refused = "ephemeral containers have no probes", description = "Not for ephemeral containers." },
+        lifecycle = { type = "any", refused = "ephemeral containers have no hooks", description = "Not for ephemeral containers." },
+        resources = { type = "any", refused = "ephemeral containers have no resources of their own", description = "Not for ephemeral containers." },
+        envFrom = { type = "any", refused = "ephemeral containers have no envFrom; use env", description = "Not for ephemeral containers." },
+      },
+    },
+    ContainerPort = {
+      type = "object", message = "core.v1.ContainerPort", description = "A port that the container listens on.",
+      properties = {
+        name = { type = "string", format = "port-or-name", description = "Name by which Services and probes may refer to the port." },
+        containerPort = { type = "integer", format = "port", required = true, description = "Port in the pod." },
+        hostPort = { type = "integer", zeroUnset = true, minimum = 1, maximum = 65535,
+          description = "Port of the node that leads to containerPort; a node holds one such pod. A Service's nodePort of the same number wins." },
+        hostIP = { type = "string", format = "ipv4", description = "Address of the node to open hostPort on; empty or 0.0.0.0: its address and, for programs of the node, 127.0.0.1." },
+        protocol = { type = "string", enum = { "TCP", "UDP", "SCTP" }, default = "TCP", description = "Transport protocol." },
+      },
+    },
+    EnvVar = {
+      type = "object", message = "core.v1.EnvVar", rule = "env", description = "An environment variable.",
+      properties = {
+        name = { type = "string", format = "env-name", required = true, description = "Name of the variable." },
+        value = { type = "string", description = "Its value; $(NAME) is replaced from variables defined before." },
+        valueFrom = { ref = "EnvVarSource", description = "Where the value comes from, instead of value." },
+      },
+    },
+    EnvVarSource = {
+      type = "object", message = "core.v1.EnvVarSource", description = "Source of an environment variable; exactly one.",
+      properties = {
+        fieldRef = { ref = "ObjectFieldSelector", description = "A field of the pod." },
+        resourceFieldRef = { ref = "ResourceFieldSelector", description = "A request or limit of a container." },
+        configMapKeyRef = { ref = "KeySelector", description = "A key of a ConfigMap." },
+        secretKeyRef = { ref = "KeySelector", description = "A key of a Secret." },
+        fileKeyRef = { type = "any", refused = "fileKeyRef is not supported", description = "Not supported." },
+      },
+    },
+    ObjectFieldSelector = {
+      type = "object", message = "core.v1.ObjectFieldSelector", description = "A field of the pod.",
+      properties = {
+        apiVersion = { type = "string", default = "v1", description = "Version that fieldPath is written for." },
+        fieldPath = { type = "string", required = true,
+          description = "metadata.name, .namespace, .uid, .labels['k'], .annotations['k'], spec.nodeName, spec.serviceAccountName, status.hostIP, .podIP or .podIPs." },
+      },
+    },
+    ResourceFieldSelector = {
+      type = "object", message = "core.v1.ResourceFieldSelector", description = "A request or limit of a container.",
+      properties = {
+        containerName = { type = "string", description = "Container that is meant; the own one if empty." },
+        resource = { type = "string", required = true, description = "limits.cpu, limits.memory, requests.cpu or requests.memory." },
+        divisor = { type = "string", format = "quantity", default = "0", description = "Unit of the result; 0 means 1." },
+      },
+    },
+    KeySelector = {
+      type = "object", message = "core.v1.ConfigMapKeySelector", description = "One key of a ConfigMap or Secret of the namespace.",
+      properties = {
+        name = { type = "string", required = true, description = "Name of the object." },
+        key = { type = "string", format = "config-key", required = true, description = "Key in it." },
+        optional = { type = "boolean", description = "If true the container starts without it." },
+      },
+    },
+    EnvFromSource = {
+      type = "object", message = "core.v1.EnvFromSource", rule = "envFrom", description = "All entries of a ConfigMap or Secret.",
+      properties = {
+        prefix = { type = "string", description = "Put before each name." },
+        configMapRef = { ref = "OptionalReference", description = "The ConfigMap." },
+        secretRef = { ref = "OptionalReference", description = "The Secret." },
+      },
+    },
+    OptionalReference = {
+      type = "object", message = "core.v1.ConfigMapEnvSource", description = "An object of the namespace that may be absent if optional.",
+      properties = {
+        name = { type = "string", required = true, description = "Name of the object." },
+        optional = { type = "boolean", description = "If true the container starts without it." },
+      },
+    },
+    VolumeMount = {
+      type = "object", message = "core.v1.VolumeMount", rule = "volumeMount", description = "Where a volume appears in the container.",
+      properties = {
+        name = { type = "string", required = true, description = "Name of a volume of the pod." },
+        mountPath = { type = "string", required = true, description = "Path in the container." },
+        subPath = { type = "string", description = "Part of the volume to mount instead of its root." },
+        subPathExpr = { type = "string", description = "Like subPath, with $(NAME) replaced from the environment." },
+        readOnly = { type = "boolean", zeroUnset = true, description = "Mount read-only." },
+        mountPropagation = { type = "string", enum = { "None", "HostToContainer", "Bidirectional" },
+          description = "Whether mounts made later inside the volume appear in the container, or pass both ways (privileged containers only)." },
+      },
+    },
+    ResourceRequirements = {
+      type = "object", message = "core.v1.ResourceRequirements", hook = "resources", rule = "resources",
+      description = "Requests count for scheduling, limits are enforced.",
+      properties = {
+        requests = { type = "map", maxProperties = 100, rule = "resourceList", additionalProperties = { type = "string", format = "quantity" },
+          description = "What the container is promised, e.g. cpu: 100m, memory: 64Mi. Default: the limits." },
+        limits = { type = "map", maxProperties = 100, rule = "resourceList", additionalProperties = { type = "string", format = "quantity" },
+          description = "The most it may use." },
+        claims = { type = "any", refused = "resource claims are not supported", description = "Not supported." },
+      },
+    },
+    Probe = {
+      type = "object", message = "core.v1.Probe", rule = "handler", description = "A repeated check of a container.",
+      properties = {
+        exec = { ref = "ExecAction", description = "Runs a command in the container; exit status 0 is success." },
+        httpGet = { ref = "HTTPGetAction", description = "Asks by HTTP; a status from 200 to 399 is success." },
+        tcpSocket = { ref = "TCPSocketAction", description = "Connects; an open port is success." },
+        grpc = { type = "any", refused = "gRPC probes are not supported; use httpGet, tcpSocket or exec", description = "Not supported." },
+        initialDelaySeconds = { type = "integer", minimum = 0, zeroUnset = true, description = "Seconds from the start of the container to the first check." },
+        timeoutSeconds = { type = "integer", minimum = 1, default = 1, zeroUnset = true, description = "Seconds until a check without answer counts as failed." },
+        periodSeconds = { type = "integer", minimum = 1, default = 10, zeroUnset = true, description = "Seconds between checks." },
+        successThreshold = { type = "integer", minimum = 1, default = 1, zeroUnset = true, description = "Successes in a row after which a failed probe is good again." },
+        failureThreshold = { type = "integer", minimum = 1, default = 3, zeroUnset = true, description = "Failures in a row after which the probe counts as failed." },
+        terminationGracePeriodSeconds = { type = "integer", minimum = 1, description = "Grace period when this probe restarts the container; the pod's if empty." },
+      },
+    },
+    ExecAction = {
+      type = "object", message = "core.v1.ExecAction", description = "A command in the container.",
+      properties = { command = { type = "list", items = { type = "string" }, required = true, minItems = 1,
+        description = "Program and arguments; no shell." } },
+    },
+    HTTPGetAction = {
+      type = "object", message = "core.v1.HTTPGetAction", hook = "httpGet", description = "A request by HTTP.",
+      properties = {
+        path = { type = "string", description = "Path to ask for. Default: /" },
+        port = { type = "string", format = "port-or-name", required = true, description = "Number or name of a port of the container." },
+        host = { type = "string", description = "Host to connect to; the pod's address if empty." },
+        scheme = { type = "string", enum = { "HTTP", "HTTPS" }, description = "HTTP or HTTPS (certificates are not checked)." },
+        httpHeaders = { type = "list", description = "Headers to send.", items = {
+          type = "object", message = "core.v1.HTTPHeader", properties = {
+            name = { type = "string", required = true, description = "Name of the header." },
+            value = { type = "string", description = "Its value." },
+          } } },
+      },
+    },
+    TCPSocketAction = {
+      type = "object", message = "core.v1.TCPSocketAction", description = "A connection by TCP.",
+      properties = {
+        port = { type = "string", format = "port-or-name", required = true, description = "Number or name of a port of the container." },
+        host = { type = "string", description = "Host to connect to; the pod's address if empty." },
+      },
+    },
+    Lifecycle = {
+      type = "object", message = "core.v1.Lifecycle", description = "Actions at the start and the end of a container.",
+      properties = {
+        postStart = { ref = "LifecycleHandler", description = "Right after the start; the container is not Running before it ends, and is killed if it fails." },
+        preStop = { ref = "LifecycleHandler", description = "Before the stop signal; counts against the grace period." },
+        stopSignal = { type = "string", description = "Signal that asks the container to end, instead of the image's.", enum = {
+          "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE",
+          "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ",
+          "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS" } },
+      },
+    },
+    LifecycleHandler = {
+      type = "object", message = "core.v1.LifecycleHandler", rule = "handler", description = "One action; exactly one way.",
+      properties = {
+        exec = { ref = "ExecAction", description = "Runs a command in the container." },
+        httpGet = { ref = "HTTPGetAction", description = "Asks by HTTP." },
+        tcpSocket = { ref = "TCPSocketAction", description = "Connects by TCP." },
+        sleep = { type = "object", message = "core.v1.SleepAction", description = "Waits.", properties = {
+          seconds = { type = "integer", required = true, minimum = 0, description = "Seconds to wait." } } },
+      },
+    },
+    SecurityContext = {
+      type = "object", message = "core.v1.SecurityContext", description = "User, rights and isolation of a container.",
+      properties = {
+        runAsUser = { type = "integer", minimum = 0, maximum = 2147483647, description = "User id of the process; the image's if empty." },
+        runAsGroup = { type = "integer", minimum = 0, maximum = 2147483647, description = "Group id of the process." },
+        runAsNonRoot = { type = "boolean", description = "Refuse to start a container that would run as user 0." },
+        privileged = { type = "boolean", description = "All rights of the node's root." },
+        allowPrivilegeEscalation = { type = "boolean", description = "Whether a process may gain more rights than its parent." },
+        readOnlyRootFilesystem = { type = "boolean", description = "The container's own file system cannot be written." },
+        capabilities = { type = "object", message = "core.v1.Capabilities", description = "Linux capabilities.", properties = {
+          add = { type = "list", items = { type = "string" }, description = "Added to the default set; ALL for all." },
+          drop = { type = "list", items = { type = "string" }, description = "Taken from the default set; ALL for all." },
+        } },
+      },
+    },
+  },
+}

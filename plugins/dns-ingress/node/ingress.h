@@ -1,0 +1,73 @@
+/*
+ * ingress: private to the node part of dns-ingress: what the files offer each other.
+ *
+ * The data plane: two HAProxy processes per node on the same ports (80 and 443 of the node's address; the
+ * kernel spreads connections over both, SO_REUSEPORT), so that one serves while the other is away. Their
+ * configuration never changes with routes: a request's host and path are looked up in map files, which are
+ * changed in the running processes through their sockets, and the answer is a Service's virtual address. So
+ * endpoints, balancing and draining are those of the Service, and a change needs no reload.
+ */
+#ifndef M8_DNS_INGRESS_H
+#define M8_DNS_INGRESS_H
+
+#include "base/map.h"
+#include "base/str.h"
+#include "node/node.h"
+
+/* ---- ingress_render.c: pure ---- */
+
+/* Map files, in the order in which they are asked. The same names with ".map". */
+enum { MAP_EXACT, MAP_REGEX, MAP_PREFIX, MAP_COUNT };
+extern const char *const ingress_map_names[MAP_COUNT];
+
+/* routes: key → parsed spec of an IngressRoute. */
+void ingress_render_maps(const struct map *routes, struct str maps[MAP_COUNT]);
+/* servers: the node's name servers; instance: 1 or 2. */
+void ingress_render_config(struct str *out, const char *directory, const char *address,
+                           const char *const servers[2], unsigned instance);
+void ingress_render_page(struct str *out, const char *title, const char *text);
+/* A whole HTTP answer, for `errorfile`. */
+void ingress_render_unavailable(struct str *out);
+
+/* ---- ingress_proxy.c: the processes ---- */
+
+struct proxy;
+/* Nothing runs yet. Borrows host. */
+struct proxy *proxy_new(struct node_extension_host *host);
+/* What the files shall say from now on; takes the texts. certificates: file name → PEM text (copied, in the
+ * folder certificates/), and the crt-list that names them. wanted false: no process
+ * shall run. */
+void proxy_set(struct proxy *proxy, struct str maps[MAP_COUNT], const struct map *certificates,
+               struct str *list, bool wanted);
+void proxy_free(struct proxy *proxy); /* the processes go on */
+int proxy_shutdown(const char *directory, struct err **err);
+
+/* ---- ingress_certificates.c: what Secrets hold ---- */
+
+struct certificates;
+/* changed: a certificate is there, or another. */
+struct certificates *certificates_new(struct node_extension_host *host, void (*changed)(void *arg),
+                                      void *arg);
+/* Fetches what these routes name and is new or has a new revision; forgets the rest. */
+void certificates_set(struct certificates *certificates, const struct map *routes);
+/* Certificate and key as PEM; NULL: not there, or never a right one. */
+const char *certificates_pem(const struct certificates *certificates, const char *key);
+void certificates_free(struct certificates *certificates);
+
+/* ---- ingress_metrics.c: on any thread, blocking ---- */
+void ingress_metrics(const char *directory, struct str *out);
+
+/* ---- ingress_socket.c: HAProxy's runtime interface; blocking ---- */
+
+/* One command with its line end; the whole answer. */
+int socket_command(const char *path, const char *command, size_t len, struct str *answer, struct err **err);
+/* Process id of the worker that answers there. */
+int socket_worker(const char *socket_path, struct err **err);
+/* Changes what differs, for maps in which the order of entries does not matter. */
+int socket_change_map(const char *socket_path, const char *map_path, const struct str *before,
+                      const struct str *now, struct err **err);
+/* Replaces all entries of a map at once. */
+int socket_set_map(const char *socket_path, const char *map_path, const struct str *entries,
+                   struct err **err);
+
+#endif

@@ -1,0 +1,586 @@
+/*
+ * ingress_proxy: keeps the two HAProxy processes of this node, their files, and what they know of the maps.
+ * Does not know what a route is. Invariants: a file is written before a running process is told, so that one
+ * that starts at any moment has it; a process that was started, adopted or read its configuration anew is
+ * told everything once more, because it may have read the files a moment before; nothing runs while there is
+ * no route.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "auth/auth.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "client/client.h"
+#include "ingress.h"
+#include "loop/helper.h"
+
+#define INSTANCES 2
+#define RETRY_MS 100
+#define START_RETRY_MS 5000
+#define RETRIES_QUIET 50 /* tries before it is said: a process needs a moment to start */
+#define TERMINATE_MS 3000
+#define FILE_MAX (64u << 20)
+#define LOG_MAX (16 << 20) /* bytes of an access log; one older is kept */
+#define LOG_LOOK_MS 5000
+#define CERTIFICATE_DAYS 3650
+
+struct instance {
+    struct proxy *proxy;
+    struct helper *helper;
+    char *name, *socket;
+    bool stale;      /* it may lack something of the maps */
+    int old_worker;  /* its configuration is being read anew: the worker that is to go */
+    int worker;      /* that answered last; 0: none since it was started */
+    bool reload;     /* as soon as it answers: a signal before would end it */
+    unsigned failed; /* tries in a row */
+};
+
+struct proxy {
+    struct node_extension_host *host;
+    struct instance instances[INSTANCES];
+    struct str maps[MAP_COUNT], list;
+    struct str known[MAP_COUNT]; /* what every process that is not stale knows */
+    struct map certificates;     /* file name → PEM */
+    bool wanted, dirty, busy, closed;
+    struct loop_timer *timer;
+    struct loop_timer *log_timer; /* runs while something is being logged */
+    struct loop_fd *log_watch;
+    int log_fd; /* inotify on the logs, or -1 */
+};
+
+struct proxy_job {
+    struct proxy *proxy;
+    char *directory, *address, *servers[2];
+    struct str maps[MAP_COUNT], known[MAP_COUNT], list;
+    struct map certificates; /* file name → PEM */
+    bool wanted;
+    char *sockets[INSTANCES];
+    bool ask[INSTANCES], stale[INSTANCES];
+    int old_worker[INSTANCES];
+    /* results */
+    bool reload;
+    int worker[INSTANCES]; /* that answered */
+    struct err *told[INSTANCES], *err;
+};
+
+static char *path_in(const char *directory, const char *format, unsigned instance)
+{
+    auto_free char *name = mem_printf("%s-%u.%s", "proxy", instance, format);
+    return file_join(directory, name);
+}
+
+/* ---- on the pool ---- */
+
+/* 1 if it was changed. */
+static int write_if_changed(const char *directory, const char *name, const char *text, size_t len,
+                            mode_t mode, struct err **err)
+{
+    auto_free char *path = file_join(directory, name);
+    auto_free char *now = NULL;
+    size_t now_len = 0;
+    if (file_read(path, FILE_MAX, &now, &now_len, NULL) == 0 && now_len == len &&
+        memcmp(now, text ? text : "", len) == 0)
+        return 0;
+    return file_write_atomic(path, text ? text : "", len, mode, err) < 0 ? -1 : 1;
+}
+
+static int write_str(const struct proxy_job *job, const char *name, const struct str *text, struct err **err)
+{
+    return write_if_changed(job->directory, name, str_c(text), text->len, 0644, err);
+}
+
+/* For names without a certificate of their own: the node's own, signed by nobody that a client knows. */
+static int make_default_certificate(const char *directory, struct err **err)
+{
+    auto_free char *path = file_join(directory, "default.pem"), *folder = file_join(directory, "default-ca");
+    if (file_exists(path))
+        return 0;
+    struct auth_ca *ca = auth_ca_open(folder, &clock_system, &random_system, err);
+    char *certificate = NULL, *key = NULL;
+    const char *const names[] = {"ingress.minik8s.invalid", NULL};
+    const struct auth_subject subject = {.common_name = "minik8s ingress default certificate",
+                                         .names = names,
+                                         .usage = AUTH_SERVER,
+                                         .validity_ns = CERTIFICATE_DAYS * AUTH_DAY_NS};
+    int result = ca ? auth_ca_issue(ca, &subject, &certificate, &key, err) : -1;
+    if (result == 0) {
+        auto_free char *both = mem_printf("%s%s", certificate, key);
+        result = file_write_atomic(path, both, strlen(both), 0600, err);
+    }
+    auth_ca_free(ca);
+    free(certificate);
+    free(key);
+    return result;
+}
+
+static int write_pages(const struct proxy_job *job, struct err **err)
+{
+    auto_str unavailable = {0}, none = {0}, missing = {0}, nobody = {0};
+    ingress_render_unavailable(&unavailable);
+    ingress_render_page(&none, "404 Not Found", "No Ingress leads from this host and path to a Service.");
+    ingress_render_page(&missing, "503 Service Unavailable",
+                        "The Service %[var(txn.service)] that this address leads to does not exist.");
+    ingress_render_page(&nobody, "503 Service Unavailable",
+                        "The Service behind this address has no pod that is ready. Try again in a moment.");
+    return write_str(job, "503.http", &unavailable, err) < 0 ||
+                   write_str(job, "nobody.html", &nobody, err) < 0 ||
+                   write_str(job, "404.html", &none, err) < 0 ||
+                   write_str(job, "missing.html", &missing, err) < 0
+               ? -1
+               : 0;
+}
+
+/* Only root reads them: a worker has them from its start. 1 if one was changed. */
+static int write_certificates(const struct proxy_job *job, struct err **err)
+{
+    auto_free char *folder = file_join(job->directory, "certificates");
+    size_t count;
+    int result = 0;
+    if (file_make_dirs(folder, 0700, err) < 0)
+        return -1;
+    map_each (entry, &job->certificates) {
+        int changed = write_if_changed(folder, entry->key, entry->value, strlen(entry->value), 0600, err);
+        if (changed < 0)
+            return -1;
+        result |= changed;
+    }
+    int changed = write_str(job, "certificates.list", &job->list, err);
+    auto_free char **files = changed < 0 ? NULL : file_list(folder, &count, err);
+    if (!files)
+        return -1;
+    for (size_t i = 0; i < count; i++) { /* those that the list has no more */
+        auto_free char *path = file_join(folder, files[i]);
+        if (!map_has(&job->certificates, files[i]) && unlink(path) < 0)
+            return err_errno(err, errno, "removing %s", path);
+    }
+    return result | changed;
+}
+
+static int write_files(struct proxy_job *job, struct err **err)
+{
+    if (make_default_certificate(job->directory, err) < 0 || write_pages(job, err) < 0)
+        return -1;
+    for (int i = 0; i < MAP_COUNT; i++)
+        if (write_str(job, ingress_map_names[i], &job->maps[i], err) < 0)
+            return -1;
+    int changed = write_certificates(job, err);
+    if (changed < 0)
+        return -1;
+    job->reload = changed > 0;
+    for (unsigned i = 1; i <= INSTANCES; i++) {
+        auto_str text = {0};
+        auto_free char *name = mem_printf("proxy-%u.cfg", i);
+        ingress_render_config(&text, job->directory, job->address, (const char *const *)job->servers, i);
+        changed = write_str(job, name, &text, err);
+        if (changed < 0)
+            return -1;
+        job->reload |= changed > 0;
+    }
+    return 0;
+}
+
+static int tell_map(const struct proxy_job *job, unsigned i, int map, struct err **err)
+{
+    auto_free char *path = file_join(job->directory, ingress_map_names[map]);
+    if (job->stale[i])
+        return socket_set_map(job->sockets[i], path, &job->maps[map], err);
+    if (job->known[map].len == job->maps[map].len &&
+        memcmp(str_c(&job->known[map]), str_c(&job->maps[map]), job->maps[map].len) == 0)
+        return 0;
+    if (map == MAP_REGEX) /* the order of its entries matters */
+        return socket_set_map(job->sockets[i], path, &job->maps[map], err);
+    return socket_change_map(job->sockets[i], path, &job->known[map], &job->maps[map], err);
+}
+
+static int tell(struct proxy_job *job, unsigned i, struct err **err)
+{
+    if (job->stale[i]) {
+        job->worker[i] = socket_worker(job->sockets[i], err);
+        if (job->worker[i] < 0)
+            return -1;
+        if (job->worker[i] == job->old_worker[i])
+            return err_set(err, ERR_UNAVAILABLE, "its new worker does not answer yet");
+    }
+    for (int map = 0; map < MAP_COUNT; map++)
+        if (tell_map(job, i, map, err) < 0)
+            return -1;
+    return 0;
+}
+
+static void job_work(void *arg)
+{
+    struct proxy_job *job = arg;
+    if (!job->wanted) {
+        proxy_shutdown(job->directory, &job->err);
+        return;
+    }
+    if (write_files(job, &job->err) < 0)
+        return;
+    for (unsigned i = 0; i < INSTANCES; i++)
+        if (job->ask[i])
+            tell(job, i, &job->told[i]);
+}
+
+/* ---- on the loop ---- */
+
+static void run(struct proxy *proxy);
+
+/* The access logs: looked at LOG_LOOK_MS after something was written, and not while nothing is. */
+static void watch_logs(struct proxy *proxy);
+
+/* The processes append, so they go on at the beginning. Not renamed: they keep the file open. */
+static void bound_log(const char *path)
+{
+    struct stat now;
+    auto_free char *old = mem_printf("%s.1", path), *text = NULL;
+    auto_err err = NULL;
+    size_t len;
+    if (stat(path, &now) < 0 || now.st_size < LOG_MAX)
+        return;
+    if (file_read(path, LOG_MAX * 4, &text, &len, &err) < 0 ||
+        file_write_atomic(old, text, len, 0640, &err) < 0)
+        log_warn("ingress", "%s", err_message(err));
+    if (truncate(path, 0) < 0)
+        log_warn("ingress", "%s: %s", path, strerror(errno));
+}
+
+static void on_log_timer(void *arg)
+{
+    struct proxy *proxy = arg;
+    for (unsigned i = 1; i <= INSTANCES; i++) {
+        auto_free char *log = path_in(proxy->host->directory, "log", i);
+        bound_log(log);
+    }
+    watch_logs(proxy);
+}
+
+static void unwatch_logs(struct proxy *proxy)
+{
+    loop_fd_remove(steal(&proxy->log_watch));
+    if (proxy->log_fd >= 0)
+        close(proxy->log_fd);
+    proxy->log_fd = -1;
+}
+
+static void on_logged(void *arg, unsigned events UNUSED)
+{
+    struct proxy *proxy = arg;
+    unwatch_logs(proxy);
+    loop_timer_start(proxy->log_timer, LOG_LOOK_MS);
+}
+
+static void watch_logs(struct proxy *proxy)
+{
+    if (proxy->log_fd >= 0 || !proxy->wanted || loop_timer_running(proxy->log_timer))
+        return;
+    proxy->log_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    for (unsigned i = 1; i <= INSTANCES && proxy->log_fd >= 0; i++) {
+        auto_free char *log = path_in(proxy->host->directory, "log", i);
+        inotify_add_watch(proxy->log_fd, log, IN_MODIFY);
+    }
+    if (proxy->log_fd >= 0)
+        proxy->log_watch = loop_fd_add(proxy->host->loop, proxy->log_fd, EPOLLIN, on_logged, proxy, NULL);
+}
+
+static void job_free(struct proxy_job *job)
+{
+    for (int i = 0; i < MAP_COUNT; i++) {
+        str_free(&job->maps[i]);
+        str_free(&job->known[i]);
+    }
+    for (int i = 0; i < INSTANCES; i++) {
+        err_free(job->told[i]);
+        free(job->sockets[i]);
+    }
+    str_free(&job->list);
+    map_fini(&job->certificates);
+    err_free(job->err);
+    free(job->directory);
+    free(job->address);
+    free(job->servers[0]);
+    free(job->servers[1]);
+    free(job);
+}
+
+static void proxy_destroy(struct proxy *proxy)
+{
+    for (int i = 0; i < INSTANCES; i++) {
+        helper_free(proxy->instances[i].helper);
+        free(proxy->instances[i].name);
+        free(proxy->instances[i].socket);
+    }
+    for (int i = 0; i < MAP_COUNT; i++) {
+        str_free(&proxy->maps[i]);
+        str_free(&proxy->known[i]);
+    }
+    str_free(&proxy->list);
+    map_fini(&proxy->certificates);
+    loop_timer_free(proxy->timer);
+    loop_timer_free(proxy->log_timer);
+    free(proxy);
+}
+
+static void again(struct proxy *proxy)
+{
+    if (!loop_timer_running(proxy->timer))
+        loop_timer_start(proxy->timer, RETRY_MS);
+}
+
+static void on_start(void *arg, pid_t pid, bool adopted)
+{
+    struct instance *instance = arg;
+    instance->stale = true;
+    instance->old_worker = instance->worker = 0;
+    if (!adopted)
+        instance->reload = false; /* it has read the newest files */
+    instance->failed = 0;
+    log_info("ingress", "%s %s, pid %d", instance->name, adopted ? "adopted" : "started", (int)pid);
+    again(instance->proxy);
+    watch_logs(instance->proxy);
+}
+
+/* On the Node: who looks at it sees why its address does not answer. */
+static void tell_node(const struct instance *instance, const char *why)
+{
+    const struct cache_item *own =
+        cache_get(instance->proxy->host->cache, "nodes", instance->proxy->host->node);
+    auto_json node = cJSON_CreateObject();
+    json_set_string(node, "apiVersion", "v1");
+    json_set_string(node, "kind", "Node");
+    json_set_string(node, "name", instance->proxy->host->node);
+    json_set_string(node, "uid", own ? own->uid : NULL);
+    recorder_event(instance->proxy->host->recorder, node, "Warning", "IngressProxyFailed", "%s: %s",
+                   instance->name, why);
+}
+
+static void on_exit_proxy(void *arg)
+{
+    struct instance *instance = arg;
+    if (!instance->worker && !instance->proxy->closed)
+        tell_node(instance, "it ended before it answered (is port 80 or 443 taken?); its log says why");
+    instance->worker = 0;
+    instance->stale = true;
+}
+
+static int start_instance(struct instance *instance, unsigned number, struct err **err)
+{
+    const char *directory = instance->proxy->host->directory;
+    auto_free char *configuration = path_in(directory, "cfg", number);
+    auto_free char *pid_file = path_in(directory, "pid", number), *log = path_in(directory, "log", number);
+    const char *const argv[] = {"haproxy" /* uses: haproxy */, "-W", "-f", configuration, NULL};
+    const struct helper_options options = {.name = instance->name,
+                                           .argv = argv,
+                                           .pid_file = pid_file,
+                                           .log_path = log,
+                                           .loop = instance->proxy->host->loop,
+                                           .on_start = on_start,
+                                           .on_exit = on_exit_proxy,
+                                           .arg = instance};
+    instance->helper = helper_new(&options, err);
+    return instance->helper ? 0 : -1;
+}
+
+static void start_all(struct proxy *proxy)
+{
+    for (unsigned i = 0; i < INSTANCES; i++) {
+        auto_err err = NULL;
+        if (proxy->instances[i].helper || start_instance(&proxy->instances[i], i + 1, &err) == 0)
+            continue;
+        log_error("ingress", "%s: %s", proxy->instances[i].name, err_message(err));
+        tell_node(&proxy->instances[i], err_message(err));
+        loop_timer_start(proxy->timer, START_RETRY_MS);
+    }
+}
+
+/* Its workers are replaced, and the new ones take the listening sockets over. */
+static void reload(struct instance *instance)
+{
+    auto_err err = NULL;
+    instance->reload = true;
+    if (!instance->worker || instance->stale)
+        return;
+    instance->reload = false;
+    instance->old_worker = instance->worker;
+    instance->stale = true;
+    if (helper_signal(instance->helper, SIGUSR2, &err) < 0)
+        log_warn("ingress", "%s", err_message(err));
+    again(instance->proxy);
+}
+
+static void note_told(struct instance *instance, const struct proxy_job *job, unsigned i)
+{
+    if (!job->told[i]) {
+        instance->stale = false;
+        instance->old_worker = 0;
+        instance->worker = job->worker[i] ? job->worker[i] : instance->worker;
+        instance->failed = 0;
+        if (instance->reload)
+            reload(instance);
+        return;
+    }
+    instance->stale = true;
+    if (++instance->failed % RETRIES_QUIET == 0)
+        log_warn("ingress", "%s: %s", instance->name, err_message(job->told[i]));
+    again(instance->proxy);
+}
+
+static void job_done(void *arg)
+{
+    struct proxy_job *job = arg;
+    struct proxy *proxy = job->proxy;
+    proxy->busy = false;
+    if (proxy->closed) {
+        proxy_destroy(proxy);
+    } else if (job->err) {
+        log_error("ingress", "%s", err_message(job->err));
+        proxy->dirty = true;
+        again(proxy);
+    } else {
+        for (int i = 0; i < MAP_COUNT; i++) {
+            str_free(&proxy->known[i]);
+            proxy->known[i] = job->maps[i];
+            job->maps[i] = (struct str){0};
+        }
+        for (unsigned i = 0; i < INSTANCES; i++) {
+            if (job->wanted && job->ask[i])
+                note_told(&proxy->instances[i], job, i);
+            if (job->reload)
+                reload(&proxy->instances[i]);
+        }
+        if (job->wanted)
+            start_all(proxy);
+        if (proxy->dirty)
+            run(proxy);
+    }
+    job_free(job);
+}
+
+static bool any_stale(const struct proxy *proxy)
+{
+    for (unsigned i = 0; i < INSTANCES; i++)
+        if (proxy->instances[i].stale || (proxy->wanted && !proxy->instances[i].helper))
+            return true;
+    return false;
+}
+
+static void copy_texts(struct map *to, const struct map *from)
+{
+    map_fini(to);
+    map_init(to, free);
+    map_each (entry, from)
+        map_set(to, entry->key, mem_strdup(entry->value));
+}
+
+static void fill_job(struct proxy_job *job, struct proxy *proxy)
+{
+    job->proxy = proxy;
+    job->directory = mem_strdup(proxy->host->directory);
+    job->address = mem_strdup(proxy->host->address);
+    job->servers[0] = mem_strdup(proxy->host->dns_address);
+    job->servers[1] = mem_strdup(proxy->host->dns_spare);
+    job->wanted = proxy->wanted;
+    for (int i = 0; i < MAP_COUNT; i++) {
+        str_add_n(&job->maps[i], str_c(&proxy->maps[i]), proxy->maps[i].len);
+        str_add_n(&job->known[i], str_c(&proxy->known[i]), proxy->known[i].len);
+    }
+    str_add_n(&job->list, str_c(&proxy->list), proxy->list.len);
+    copy_texts(&job->certificates, &proxy->certificates);
+    for (unsigned i = 0; i < INSTANCES; i++) {
+        struct instance *instance = &proxy->instances[i];
+        job->sockets[i] = mem_strdup(instance->socket);
+        job->ask[i] = instance->helper && helper_pid(instance->helper) > 0;
+        job->stale[i] = instance->stale;
+        job->old_worker[i] = instance->old_worker;
+    }
+}
+
+static void run(struct proxy *proxy)
+{
+    if (proxy->busy || proxy->closed || (!proxy->dirty && !any_stale(proxy)))
+        return;
+    if (!proxy->wanted) {
+        unwatch_logs(proxy);
+        loop_timer_stop(proxy->log_timer);
+        for (unsigned i = 0; i < INSTANCES; i++) {
+            helper_free(steal(&proxy->instances[i].helper));
+            proxy->instances[i].stale = false;
+        }
+    }
+    struct proxy_job *job = NEW(struct proxy_job);
+    fill_job(job, proxy);
+    proxy->dirty = false;
+    proxy->busy = true;
+    pool_run(proxy->host->pool, proxy->host->loop, job_work, job_done, job);
+}
+
+static void on_timer(void *arg)
+{
+    run(arg);
+}
+
+struct proxy *proxy_new(struct node_extension_host *host)
+{
+    struct proxy *proxy = NEW(struct proxy);
+    proxy->host = host;
+    proxy->timer = loop_timer_new(host->loop, on_timer, proxy);
+    proxy->log_timer = loop_timer_new(host->loop, on_log_timer, proxy);
+    proxy->log_fd = -1;
+    for (unsigned i = 0; i < INSTANCES; i++) {
+        auto_free char *socket = mem_printf("%u.sock", i + 1);
+        proxy->instances[i].proxy = proxy;
+        proxy->instances[i].name = mem_printf("ingress proxy %u", i + 1);
+        proxy->instances[i].socket = file_join(host->directory, socket);
+    }
+    return proxy;
+}
+
+void proxy_set(struct proxy *proxy, struct str maps[MAP_COUNT], const struct map *certificates,
+               struct str *list, bool wanted)
+{
+    for (int i = 0; i < MAP_COUNT; i++) {
+        str_free(&proxy->maps[i]);
+        proxy->maps[i] = maps[i];
+        maps[i] = (struct str){0};
+    }
+    str_free(&proxy->list);
+    proxy->list = *list;
+    *list = (struct str){0};
+    copy_texts(&proxy->certificates, certificates);
+    proxy->wanted = wanted;
+    proxy->dirty = true;
+    run(proxy);
+}
+
+void proxy_free(struct proxy *proxy)
+{
+    proxy->closed = true;
+    loop_timer_stop(proxy->timer);
+    loop_timer_stop(proxy->log_timer);
+    unwatch_logs(proxy);
+    if (!proxy->busy)
+        proxy_destroy(proxy);
+}
+
+int proxy_shutdown(const char *directory, struct err **err)
+{
+    for (unsigned i = 1; i <= INSTANCES; i++) {
+        auto_free char *pid_file = path_in(directory, "pid", i);
+        if (helper_terminate(pid_file, TERMINATE_MS, err) < 0)
+            return -1;
+    }
+    size_t count;
+    auto_free char **files = file_exists(directory) ? file_list(directory, &count, err) : NULL;
+    for (size_t i = 0; files && i < count; i++) {
+        auto_free char *path = file_join(directory, files[i]);
+        if (file_remove_tree(path, err) < 0)
+            return -1;
+    }
+    return 0;
+}

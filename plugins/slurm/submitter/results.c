@@ -1,0 +1,191 @@
+/*
+ * results: what is kept of a job: stdout, stderr (with .INDEX for an array), accounting.json, and the files
+ * that spec.outputs names, below files/. They are the job object's blobs and go with it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/quantity.h"
+#include "client/fileset.h"
+#include "submitter/run.h"
+
+#define MAX_ALL (INT64_C(256) << 20)
+#define MAX_FILE (INT64_C(64) << 20) /* unless spec.maxOutputSize says another */
+#define RETRY_MS 1000
+#define MAX_PRINTED (1u << 20) /* of a task of an array, in the log */
+#define TRIES 120
+
+static int put_blob(void *arg, const char *digest, const void *data, size_t len, struct err **err)
+{
+    return home_put_blob(arg, digest, data, len, err);
+}
+
+static int64_t limit_of(const struct run *run)
+{
+    int64_t limit = 0;
+    const char *text = json_string(run_spec(run), "maxOutputSize");
+    return text && quantity_value(text, &limit, NULL) == 0 ? limit : MAX_FILE;
+}
+
+/* .minik8s/stdout → stdout */
+static void lift_streams(const char *folder)
+{
+    auto_free char *private = file_join(folder, SLURM_PRIVATE);
+    auto_free char **names = file_list(private, NULL, NULL);
+    for (char **name = names; name && *name; name++) {
+        auto_free char *from = file_join(private, *name), *to = file_join(folder, *name);
+        if (rename(from, to) < 0)
+            log_warn("submitter", "%s: %s", *name, strerror(errno));
+    }
+    file_remove_tree(private, NULL);
+}
+
+static int collect(struct run *run, const char *folder, struct str *refused, struct err **err)
+{
+    auto_json streams = cJSON_CreateArray();
+    auto_free char *files = file_join(folder, "files");
+    json_push_string(streams, SLURM_PRIVATE "/stdout*");
+    json_push_string(streams, SLURM_PRIVATE "/stderr*");
+    const struct slurm_site_ops *ops = run->site->ops;
+    if (ops->collect(run->site, run->folder, streams, limit_of(run), folder, refused, err) < 0)
+        return -1;
+    lift_streams(folder);
+    return ops->collect(run->site, run->folder, json_get(run_spec(run), "outputs"), limit_of(run), files,
+                        refused, err);
+}
+
+static void write_accounting(const cJSON *status, const char *folder)
+{
+    static const char *const fields[] = {"slurmId",        "state",    "nodes",  "submitTime", "startTime",
+                                         "completionTime", "exitCode", "signal", "accounting"};
+    auto_json all = cJSON_CreateObject();
+    for (size_t i = 0; i < COUNT_OF(fields); i++)
+        if (json_get(status, fields[i]))
+            json_set(all, fields[i], json_copy(json_get(status, fields[i])));
+    auto_free char *text = json_print_pretty(all), *path = file_join(folder, "accounting.json");
+    file_write_atomic(path, text, strlen(text), 0644, NULL);
+}
+
+/* Lines of one task's file, each with the task's number in front, to our output and to `all`. */
+static void print_task(const char *path, const char *index, int fd, struct str *all)
+{
+    auto_free char *text = NULL;
+    size_t len = 0, n = 0;
+    struct str lines = {0};
+    auto_err error = NULL;
+    if (file_read(path, MAX_PRINTED, &text, &len, &error) < 0 && err_code(error) == ERR_TOO_LARGE) {
+        text = mem_strdup("(more than 1 MiB: see the results)\n");
+        len = strlen(text);
+    }
+    if (!len)
+        return;
+    text[len - (text[len - 1] == '\n')] = 0;
+    auto_free char **list = str_split(text, '\n', &n);
+    for (size_t i = 0; i < n; i++)
+        str_addf(&lines, "[%s] %s\n", index, list[i]);
+    for (size_t done = 0; done < lines.len;) {
+        ssize_t written = write(fd, lines.data + done, lines.len - done);
+        if (written <= 0)
+            break;
+        done += (size_t)written;
+    }
+    str_add_n(all, str_c(&lines), lines.len);
+    str_free(&lines);
+}
+
+/* What the tasks of an array have printed, task by task, once all have ended. */
+static void print_tasks(struct run_stream *stream, const char *folder)
+{
+    auto_free char *prefix = mem_printf("%s.", stream->name);
+    auto_free char **names = file_list(folder, NULL, NULL);
+    for (char **name = names; name && *name; name++) {
+        if (!str_starts(*name, prefix))
+            continue;
+        auto_free char *path = file_join(folder, *name);
+        print_task(path, *name + strlen(prefix), stream->fd, &stream->tail);
+    }
+}
+
+static void add_tails(struct run *run, const char *folder, cJSON *status)
+{
+    if (!json_get(run_spec(run), "array"))
+        return;
+    print_tasks(&run->out, folder);
+    print_tasks(&run->errors, folder);
+    auto_free char *out = run_tail(&run->out.tail), *errors = run_tail(&run->errors.tail);
+    json_set_string(status, "stdout", out);
+    json_set_string(status, "stderr", errors);
+}
+
+/* Sends the folder; a server that is away for a while is waited for. */
+static int send_all(struct run *run, const char *folder, struct fileset_sum *sum, struct err **err)
+{
+    const struct fileset_place place = {.put = put_blob, .arg = run->home};
+    for (int i = 0;; i++) {
+        auto_err error = NULL;
+        if (fileset_send(folder, MAX_ALL, &place, sum, &error) == 0)
+            return 0;
+        enum err_code code = err_code(error);
+        bool passes = code == ERR_UNAVAILABLE || code == ERR_TIMEOUT || code == ERR_UNAUTHORIZED ||
+                      code == ERR_TOO_MANY_REQUESTS || code == ERR_INTERNAL;
+        if (!passes || i == TRIES)
+            return err_move(err, &error);
+        log_warn("submitter", "results: %s", err_message(error));
+        usleep(RETRY_MS * 1000);
+    }
+}
+
+/* One line of what was left out. */
+static void add_refused(struct str *message, const struct run *run, struct str *refused)
+{
+    for (char *p = refused->data; p && *p; p++)
+        if (*p == '\n')
+            *p = p[1] ? ',' : 0;
+    if (refused->len)
+        str_addf(message, "above spec.maxOutputSize (%s), not kept: %s",
+                 json_string_or(run_spec(run), "maxOutputSize", "64Mi"), str_c(refused));
+}
+
+void run_keep_results(struct run *run, cJSON *status)
+{
+    char folder[] = "/tmp/results-XXXXXX";
+    struct str refused = {0}, message = {0};
+    struct fileset_sum sum = {0};
+    auto_err error = NULL;
+    if (!mkdtemp(folder))
+        return;
+    if (collect(run, folder, &refused, &error) < 0)
+        str_addf(&message, "%s; ", err_message(error));
+    add_refused(&message, run, &refused);
+    add_tails(run, folder, status);
+    auto_json whole = json_merge_patch(json_copy(run->reported), status);
+    write_accounting(whole, folder);
+    auto_err unsent = NULL;
+    int result = send_all(run, folder, &sum, &unsent);
+    if (result < 0 && err_code(unsent) == ERR_TOO_LARGE) {
+        auto_free char *files = file_join(folder, "files");
+        auto_err again = NULL;
+        str_addf(&message, "the outputs are not kept: %s", err_message(unsent));
+        file_remove_tree(files, NULL);
+        result = send_all(run, folder, &sum, &again);
+    } else if (result < 0) {
+        str_addf(&message, "the results are not kept: %s", err_message(unsent));
+    }
+    cJSON *results = json_ensure_object(status, "results");
+    if (result == 0) {
+        json_set_string(results, "digest", sum.digest);
+        json_set_int(results, "files", (int64_t)sum.files);
+        json_set_int(results, "bytes", sum.bytes);
+    }
+    if (message.len)
+        json_set_string(results, "message", str_c(&message));
+    str_free(&refused);
+    str_free(&message);
+    file_remove_tree(folder, NULL);
+}

@@ -1,0 +1,55 @@
+/* run: one GPUJob under way, shared by the submitter's files. One thread but home's watch. */
+#ifndef M8_SLURM_RUN_H
+#define M8_SLURM_RUN_H
+
+#include "submitter/home.h"
+#include "submitter/site.h"
+
+#define RUN_TAIL 4096u /* bytes of stdout and stderr in the status */
+
+/* A file of the job whose text goes on to a descriptor as it grows. */
+struct run_stream {
+    const char *name; /* "stdout" */
+    int fd;
+    int64_t offset;
+    struct str tail;
+};
+
+struct run {
+    struct home *home;
+    struct slurm_site *site;
+    const cJSON *cluster; /* spec of the SlurmCluster */
+    cJSON *job;           /* as last read */
+    char *folder, *comment;
+    struct slurm_place place;
+    int64_t id; /* Slurm's; 0: none yet */
+    int64_t poll_ms;
+    bool building, cancelling;
+    struct run_stream out, errors;
+    struct slurm_view view;
+    cJSON *reported; /* last status that the server took */
+};
+
+static inline const cJSON *run_spec(const struct run *run)
+{
+    return cJSON_GetObjectItemCaseSensitive(run->job, "spec");
+}
+/* Reports until the server takes it; what has been reported already is left out. Takes status. */
+void run_report(struct run *run, cJSON *status);
+/* State, reason and message; the rest of the status stays. */
+void run_tell(struct run *run, const char *state, const char *reason, const char *message);
+
+/* submit.c: leaves run->id set, or an end that has been reported (false). Never hands the job over twice. */
+bool run_submit(struct run *run);
+/* follow.c: reports until Slurm has ended it. */
+void run_follow(struct run *run);
+/* end.c: results, accounting, last report. */
+void run_conclude(struct run *run);
+char *run_tail(const struct str *text); /* the last lines, as valid text; caller frees */
+void run_read_streams(struct run *run);
+/* results.c: stdout, stderr, accounting and outputs become blobs of the job; says so in the status. */
+void run_keep_results(struct run *run, cJSON *status);
+/* stage.c: the sources as a local folder; caller frees the path. */
+char *run_stage(struct run *run, struct err **err);
+
+#endif

@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Ingress and names, from manifests/ingress: judged by real connections from pods and nodes, by names as the resolvers answer them,
+# and by what is left after deletion.
+#uses: curl dig jq nsenter openssl ss
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/inspect.sh"
+plan 69
+
+resolv_before=$(cat /etc/resolv.conf)
+start_cluster 2
+"$minik8s" cluster up --host-names yes >/dev/null # names in this shell, whoever has them
+k apply -f manifests/ingress/services.yaml -f manifests/ingress/ingress.yaml >/dev/null
+sed '/^---$/,$d' manifests/demo/toolbox.yaml | k apply -f - >/dev/null
+for one in api shop home; do k rollout status deployment "$one" --timeout=60s >/dev/null; done
+k wait --for=condition=Ready pod/toolbox-node-1 --timeout=30s >/dev/null
+ask() { on "$1" curl -s -m 2 "${@:2}"; }                                    # NODE ARGUMENT…
+from_pod() { k exec toolbox-node-1 -- timeout 2 wget -qO- "$1"; }
+app() { sed -n 's/.*pod=\([a-z]*\)-.*/\1/p'; }
+address() { field ingress "$1" '{.status.loadBalancer.ingress[0].ip}'; }
+answers() { [ "$(ask node-1 "http://$2" | app)" = "$1" ]; } # APP URL
+names() { on "$1" dig +noall +answer +norecurse @169.254.20.10 "${@:2}" | grep .; } # NODE NAME [TYPE]
+node_ip() { field node "$1" '{.status.addresses[?(@.type=="InternalIP")].address}'; }
+
+# ---- one host, three paths, three Services
+ok "shop.example.com answers" until_true 10 answers api shop.example.com/api/x
+is "from a pod: /api/x" api "$(from_pod http://shop.example.com/api/x | app)"
+is "from a pod: /shop" shop "$(from_pod http://shop.example.com/shop | app)"
+is "from a pod: a prefix ends where a segment ends" home "$(from_pod http://shop.example.com/apix | app)"
+for n in 1 2; do
+    is "from node-$n: /api, /shop/x, /" "api shop home" "$(for p in api shop/x ''; do ask node-$n "http://shop.example.com/$p"; done | app | paste -sd' ')"
+    is "at the address of node-$n, with a port in the Host" shop "$(ask node-1 -H 'Host: SHOP.example.com.:80' "http://$(node_ip node-$n)/shop" | app)"
+done
+is "both pods of a Service answer" 2 "$(for _ in {1..20}; do ask node-1 http://shop.example.com/api; done | sort -u | wc -l)"
+is "a host that no rule names" 404 "$(ask node-1 -o /dev/null -w '%{http_code}' -H 'Host: other.example.com' "http://$(address shop)/")"
+matches "get shows host and addresses" "shop.example.com +$(address shop),$(node_ip node-1),$(node_ip node-2) +80" "$(k get ingress shop --no-headers)"
+
+# ---- killed while it serves
+ok "the agent is killed and started" "$minik8s" cluster restart agent node-1 --kill
+is "… names and paths answer all the while" api "$(ask node-1 http://shop.example.com/api | app)"
+
+# ---- names
+pod_named() { shows "A[[:space:]]$(field pod "$1" '{.status.podIP}')\$" names node-2 "$1.db.default.svc.cluster.local"; }
+is "this machine's own shell: a host of an Ingress" "api" "$(curl -s -m 2 http://shop.example.com/api | app)"
+is "this machine's own shell: a Service" "home" "$(curl -s -m 2 http://home.default.svc.cluster.local/ | app)"
+k apply -f manifests/ingress/names.yaml >/dev/null
+ok "SRV of a Service's named port" until_true 5 shows "SRV[[:space:]]0 100 80 api.default.svc.cluster.local" names node-1 _http._tcp.api.default.svc.cluster.local SRV
+ok "a pod of a StatefulSet by its name" until_true 20 pod_named db-1
+matches "SRV of a headless Service names its pods" "SRV[[:space:]]0 100 8080 db-0.db.default" "$(names node-1 _http._tcp.db.default.svc.cluster.local SRV)"
+is "all ready pods of a headless Service, each first at times" 2 "$(for _ in 1 2; do names node-1 db.default.svc.cluster.local | head -1; done | sort -u | wc -l)"
+matches "ExternalName is a CNAME with what it leads to" "CNAME[[:space:]]api.default.svc.*[[:space:]]A[[:space:]]" "$(names node-1 alias.default.svc.cluster.local | paste -sd' ')"
+matches "PTR" "PTR[[:space:]]api.default.svc.cluster.local" "$(names node-1 -x "$(field service api '{.spec.clusterIP}')")"
+pod_ip=$(field pod db-0 '{.status.podIP}')
+matches "a pod by its address" "A[[:space:]]$pod_ip" "$(names node-2 "${pod_ip//./-}.default.pod.cluster.local")"
+is "names that lead in a circle end with an error" SERVFAIL "$(on node-1 dig @169.254.20.10 circle-a.default.svc.cluster.local | sed -n 's/.*status: \([A-Z]*\).*/\1/p')"
+ok "… and an Event" until_true 5 shows "ExternalNameCircle: .*default/circle-a → default/circle-b" events_of circle-a
+is "a host of an Ingress with a wildcard" "shop 404" "$(ask node-1 http://a.apps.example.com/ | app) $(ask node-1 -o /dev/null -w '%{http_code}' -H 'Host: b.a.apps.example.com' "http://$(address shop)/")"
+is "a headless Service behind an Ingress: its pods answer" db "$(ask node-1 http://db.example.com/ | app)"
+is "an ExternalName Service behind an Ingress" api "$(ask node-2 http://db.example.com/alias | app)"
+k delete statefulset db >/dev/null
+ok "… without pods: 503 with a page" until_true 10 shows "no pod that is ready" ask node-1 http://db.example.com/
+ok "pods that are gone have no name" until_true 10 refuses names node-1 db-0.db.default.svc.cluster.local
+
+# ---- TLS, exact paths, expressions, rewriting
+certificate() { # NAME: makes $work/NAME.{crt,key}
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" -addext subjectAltName=DNS:secure.example.com \
+        -keyout "$work/$1.key" -out "$work/$1.crt" 2>/dev/null
+}
+secure() { ask node-2 --cacert "$work/$1.crt" "https://secure.example.com$2"; } # CERTIFICATE PATH
+secure_is() { [[ "$(secure "$1" "$2")" == *"$3" ]]; }
+certificate first && certificate second
+k apply -f manifests/ingress/tls.yaml >/dev/null
+ok "without its Secret: an Event" until_true 5 shows 'CertificateNotFound: Secret "secure-cert" does not exist' events_of secure
+k create secret tls secure-cert --cert="$work/first.crt" --key="$work/first.key" >/dev/null
+ok "the Secret's certificate is shown; a prefix is rewritten" until_true 10 secure_is first /v1/items "path=/internal/items"
+is "an exact path" "home 404" "$(secure first /health | app) $(ask node-1 --cacert "$work/first.crt" -o /dev/null -w '%{http_code}' https://secure.example.com/health/x)"
+is "a regular expression" "shop 404" "$(secure first /item-12/x | app) $(ask node-1 --cacert "$work/first.crt" -o /dev/null -w '%{http_code}' https://secure.example.com/item-x/)"
+is "plain requests are sent to https" "308 https://secure.example.com/v1" "$(ask node-1 -o /dev/null -w '%{http_code} %{redirect_url}' http://secure.example.com/v1)"
+k create secret tls secure-cert --cert="$work/second.crt" --key="$work/second.key" --dry-run=client -o yaml | k apply -f - >/dev/null 2>&1
+ok "another certificate is in force" until_true 5 secure_is second /v1/items "path=/internal/items"
+k create secret tls secure-cert --cert="$work/first.crt" --key="$work/second.key" --dry-run=client -o yaml | k replace -f - >/dev/null 2>&1
+ok "a key that does not belong to its certificate: an Event" until_true 5 shows 'CertificateInvalid: .*tls.key does not belong' events_of secure-cert
+ok "… and the one before stays" secure_is second /v1/items "path=/internal/items"
+
+pki=$MINIK8S_DIR/nodes/node-1/agent/pki
+as_node() { on node-1 curl -s -m 2 -o /dev/null -w '%{http_code}' --cacert "$MINIK8S_DIR/server/pki/ca.crt" --cert "$pki/node.crt" --key "$pki/node.key" "https://$(node_ip node-1):6443/api/v1/namespaces/default/secrets/$1"; }
+k create secret generic other --from-literal=a=b >/dev/null
+is "a node may read the Secret that a route names, and no other" "200 403" "$(as_node secure-cert) $(as_node other)"
+
+# ---- the short form, and who loses
+k apply -f manifests/ingress/dns.yaml >/dev/null
+ok "DNS: its host leads to its paths" until_true 10 shows "pod=api-.*path=/x$" ask node-2 http://example.test/api/x
+matches "get dns" 'example +example.test +/api->api:80,/shop->shop:80 +[0-9.,]+ +True' "$(k get dns --no-headers)"
+matches "describe dns shows the pods behind it" "/api +api:80 \($(field pod "$(k get pods -l app=api -o name | head -1 | cut -d/ -f2)" '{.status.podIP}'):8080|/api +api:80 \(10\..*:8080" "$(k describe dns example)"
+matches "describe ingress shows hosts, paths and pods" "/health \(exact\) +home:80 \(10\..*:8080" "$(k describe ingress secure)"
+k apply -f - >/dev/null <<'YAML'
+{apiVersion: minik8s.io/v1, kind: DNS, metadata: {name: late}, spec: {host: shop.example.com, paths: [{path: /shop, service: api, port: 80}, {path: /late, service: api, port: 80}]}}
+YAML
+ok "of two that claim a path the younger is told" until_true 5 shows "RouteConflict.*shop.example.com/shop is served by the older Ingress default/shop" k describe dns late
+is "… the path stays, and its other path is served" "shop api" "$(for p in shop late; do ask node-1 "http://shop.example.com/$p"; done | app | paste -sd' ')"
+k delete dns late example >/dev/null
+ok "an Ingress goes with its DNS object" until_true 5 refuses k get ingress late
+
+# ---- while it serves: a rollout, changed routes and certificates, killed processes
+k apply -f - >/dev/null <<'YAML'
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: rest}, spec: {defaultBackend: {service: {name: home, port: {name: http}}}}}
+YAML
+ok "a default backend answers for every host" until_true 5 shows pod=home ask node-1 "http://$(node_ip node-1)/x"
+nsenter --net="$MINIK8S_DIR/nodes/node-1/netns" "$(realpath "$BUILD/test/load")" "$(node_ip node-1)" 80 100 60 --log "$work/load.log" >"$work/load.json" &
+load=$!
+k rollout restart deployment home >/dev/null
+k rollout status deployment home --timeout=60s >/dev/null
+for i in 1 2 3; do k patch ingress rest --type=json -p "[{\"op\":\"replace\",\"path\":\"/spec/defaultBackend/service/port\",\"value\":{\"number\":80}}]" >/dev/null; done
+k create secret tls secure-cert --cert="$work/first.crt" --key="$work/first.key" --dry-run=client -o yaml | k apply -f - >/dev/null 2>&1
+ok "a certificate changes under load" until_true 5 secure_is first /v1/items "path=/internal/items"
+ok "the agent is killed under load" "$minik8s" cluster restart agent node-1 --kill
+kill -TERM $load; wait $load
+note "$(cat "$work/load.json")"
+is "not one request failed meanwhile" 0 "$(jq -r .failed "$work/load.json")" || note "$(head -n 20 "$work/load.log")"
+survives() { # PROXY: killed; 20 new connections at once
+    kill -KILL "$(cut -d' ' -f1 "$MINIK8S_DIR/nodes/node-1/agent/dns-ingress/proxy-$1.pid")"
+    for _ in {1..20}; do ask node-1 http://shop.example.com/shop | grep -q pod=shop || return; done
+}
+ok "proxy 1 is killed: new connections find the other" survives 1
+listening() { [ "$(on node-1 ss -ltnH 'sport = :80' | wc -l)" = 2 ]; }
+ok "… it comes back" until_true 10 listening
+ok "proxy 2 is killed: new connections find the other" survives 2
+matches "requests are counted per Service" 'minik8s_ingress_requests_total\{namespace="default",service="shop",port="80"\} [1-9]' \
+    "$(k get --raw /api/v1/nodes/node-1/proxy/metrics | grep ingress_requests)"
+matches "… and logged" '"host":"shop.example.com","path":"..shop","service":"default/shop:80","status":200' \
+    "$(cat "$MINIK8S_DIR"/nodes/node-1/agent/dns-ingress/proxy-?.log)"
+
+# ---- what is wrong is refused, with its place
+bad() { ok "refused: $1" shows "$2" sh -c "'$kubectl' apply -f - 2>&1 <<'YAML'
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: bad}, spec: {rules: [{host: \"$3\", http: {paths: [{path: \"$4\", pathType: $5, backend: {service: {name: api, port: {${6:-number: 80}}}}}]}}]}}
+YAML"; }
+bad "a host that is none" 'spec.rules\[0\].host: Invalid value: "no_host"' no_host / Prefix
+bad "an address as host" 'spec.rules\[0\].host: .*not an IP address' 10.0.0.1 / Prefix
+bad "a path of 10,000 characters" 'spec.rules\[0\].http.paths\[0\].path: Too long' a.test "/$(printf 'a%.0s' {1..10000})" Prefix
+bad "an expression that does not compile" 'paths\[0\].path: .*must be a regular expression: .*at character' a.test '/(x' ImplementationSpecific
+bad "a path with .." "paths\[0\].path: .*must not contain '/../'" a.test /a/../b Exact
+bad "a port by name and number" 'port: .*cannot set both port name & port number' a.test / Prefix 'name: a, number: 80'
+
+# ---- changes
+k scale deployment api --replicas=0 >/dev/null
+ok "no pod is left: 503 with a page" until_true 10 shows "no pod that is ready" ask node-1 http://shop.example.com/api
+k patch ingress shop --type=json -p '[{"op":"replace","path":"/spec/rules/0/http/paths/0/backend/service/name","value":"home"}]' >/dev/null
+since=$(now)
+within 1000 "a change is in force" 5 answers home shop.example.com/api
+k patch ingress shop --type=json -p '[{"op":"replace","path":"/spec/rules/0/http/paths/0/backend/service/name","value":"none"}]' >/dev/null
+ok "a backend that does not exist: 503 that names it" until_true 5 shows "default/none:http.*does not exist" ask node-1 http://shop.example.com/api
+ok "… and an Event" until_true 5 shows 'BackendNotFound: Service "none" does not exist' events_of shop
+
+# ---- nothing is left
+k delete ingress shop secure apps rest >/dev/null
+since=$(now)
+within 1000 "the name is gone" 5 refuses names node-1 shop.example.com
+ok "no process, no file is left" until_true 5 sh -c "! ls -A '$MINIK8S_DIR'/nodes/*/agent/dns-ingress/* '$MINIK8S_DIR'/nodes/*/network/names/*example*"
+ok "no object is left" until_true 5 sh -c "[ -z \"\$('$kubectl' get ingressroutes -A -o name; '$kubectl' get service -n kube-system -o name)\" ]"
+"$minik8s" cluster down >"$work/down.log" 2>&1
+ok "down: this machine's resolver is not the cluster's any more" refuses grep -qF "$MINIK8S_DIR" /etc/resolv.conf
+if [[ $resolv_before != "# minik8s"* ]]; then is "… but as it was" "$resolv_before" "$(cat /etc/resolv.conf)"
+else ok "… another cluster of this machine has it" true; fi # it may come or go meanwhile

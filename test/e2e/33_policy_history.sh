@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# What was decided can be looked up, taken again exactly, and compared with what another policy would have decided: from the
+# record, and live beside the active ones. Choices and settings change without a restart.
+. "$(dirname "$0")/lib.sh"
+plan 44
+start_cluster
+
+manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
+same_manager() { [ "$(awk '{print $1, $22}' "/proc/${manager% *}/stat" 2>/dev/null)" = "$manager" ]; }
+log() { k policy log -o json "$@"; }
+deploy() { # NAME REPLICAS: waits until all run
+    k create deployment "$1" --image=localhost/m8-web:1 --replicas="$2" >/dev/null && k rollout status deployment "$1" --timeout=30s
+}
+
+ok "three pods run" deploy web 3
+is "each of their placements is in the log" 3 \
+    "$(log --point=scheduler.score | jq '[.decisions[] | select(.object | startswith("default/web-")) | select(.result.node)] | length')"
+pod=$(k get pods -l app=web -o jsonpath='{.items[0].metadata.name}')
+node=$(k get pod "$pod" -o jsonpath='{.spec.nodeName}')
+matches "one pod: its node, who put it there, and why" "scheduler.score +default/$pod +$node .*spread@.*$node [0-9]+ \(spread" "$(k policy log --object="default/$pod")"
+matches "the Deployment's rollout is there too" 'rollout +default/web .*rolling@' "$(k policy log --point=rollout)"
+matches "the limits are shown" 'at most 36000 decisions and 64 MiB' "$(k policy log --tail=1)"
+is "with inputs: what the pod asked for, the seed" "true" "$(log --object="default/$pod" | jq '.decisions[0] | has("ctx") and has("seed") and .revision > 0')"
+replay=$(k policy test --replay=10m)
+is "taken again, every decision is the same" 0 $?
+matches "and it says how many" '^[0-9]+ decisions: ([0-9]+) the same, 0 ' "$replay"
+
+cat >"$work/first.lua" <<'END'
+return {
+    api = 1, point = "scheduler.score", name = "first",
+    settings = { node = "node-1" },
+    run = function(ctx, node) return node.name == ctx.settings.node and 100 or 0 end,
+    examples = { { name = "there", candidate = { name = "node-1" }, expect = 100 } },
+}
+END
+test=$(k policy test "$work/first.lua" --replay=10m)
+is "a candidate is tried on the past" 0 $?
+matches "it would have put two of three elsewhere" 'scheduler.score: .* [0-9]+ would differ' "$test"
+matches "where it was and would be" "default/web-[^ ]+ +node-[23] +node-1" "$test"
+matches "what it would have meant: fewer nodes" 'nodes +3 +1' "$test"
+sed -i 's/node-1"/node-2"/' "$work/first.lua"
+matches "with one constant changed the list is another" "default/web-[^ ]+ +node-[13] +node-2" "$(k policy test "$work/first.lua" --replay=10m)"
+ok "the cluster has not heard of it" refuses k get policy first
+
+ok "policy shadow: it decides beside" k policy shadow "$work/first.lua"
+ok "three more pods run" deploy again 3
+is "without effect" "node-1 node-2 node-3" "$(k get pods -l app=again -o jsonpath='{range .items[*]}{.spec.nodeName}{"\n"}{end}' | sort | xargs)"
+is "what it would have decided stands beside" 2 "$(log --point=scheduler.score | jq '[.decisions[] | select(.object | startswith("default/again-")) | select(.shadowDiffers and .shadowResult.node == "node-2")] | length')"
+ok "policy shadow none" k policy shadow scheduler.score none
+
+ok "policy disable takes one out" k policy disable scheduler.score preferred
+is "the others decide" "spread least-requested" "$(k policy list | awk '$1 == "scheduler.score" && $5 == "Active" {print $2}' | xargs)"
+ok "policy settings" k policy settings autoscale.decide target-utilization tolerance=0.25
+is "are in force" 0.25 "$(k get policyprofile cluster -o jsonpath='{.spec.points[?(@.point=="autoscale.decide")].policies[0].settings.tolerance}')"
+ok "a namespace with a strategy of its own" k apply -f manifests/policies/team.yaml
+ok "policy use -n says it in one line" k policy use scheduler.score binpack -n team
+ok "a pod in each" sh -c "'$kubectl' run here --image=localhost/m8-web:1 && '$kubectl' run there -n team --image=localhost/m8-web:1"
+scheduled_by() { k get pod "$@" -o jsonpath='{.metadata.annotations.minik8s\.io/scheduled-by}' | grep -oE 'score [a-z]+'; }
+ok "both run" sh -c "'$kubectl' wait pod/here --for=condition=Ready --timeout=20s && '$kubectl' wait -n team pod/there --for=condition=Ready --timeout=20s"
+is "each was placed by its namespace's policies" "score spread, score binpack" "$(scheduled_by here), $(scheduled_by there -n team)"
+
+# Swapped again and again while pods are placed: each decision is one version's, and can be taken again by it.
+ok "policy use, a policy of this cluster" k policy use scheduler.score first
+k create deployment many --image=localhost/m8-web:1 --replicas=12 >/dev/null
+for i in $(seq 1 40); do
+    k patch policy first --type=merge -p "{\"spec\":{\"source\":$(sed "s/100 or 0/$i or 0/; s/expect = 100/expect = $i/" "$work/first.lua" | jq -Rs .)}}" >/dev/null
+done
+ok "forty swaps while a Deployment comes up" k rollout status deployment many --timeout=40s
+ok "every decision is the same when it is taken again" k policy test --replay=10m
+k policy use scheduler.score spread preferred least-requested >/dev/null
+k delete deployment many --wait=false >/dev/null
+
+# The agents ask a policy of this cluster: restarts a second apart, where the default would double the wait each time.
+ok "a policy as an object" k apply -f manifests/policies/restart-quick.yaml
+ok "policy use restart.backoff" k policy use restart.backoff quick
+ok "a node has it on its disk" until_true 5 grep -q quick "$MINIK8S_DIR/nodes/node-3/agent/policies.json"
+ok "a pod that crashes" k run crash --image=localhost/m8-busybox:1 --restart=Always -- false
+restarts() { [ "$(k get pod crash -o jsonpath='{.status.containerStatuses[0].restartCount}')" -ge 5 ]; }
+ok "has been started five times again within 25 s (doubling: 31 s)" until_true 25 restarts
+
+# A rollout in steps; a bad one is taken back.
+ok "rollouts in steps" k apply -f manifests/policies/canary.yaml
+k set image deployment/web '*=localhost/m8-web:2' >/dev/null && k rollout status deployment web --timeout=30s >/dev/null
+news() { log --point=rollout --object=default/web --tail=1000 | jq -c '[.decisions[] | select(.by | startswith("canary")) | .result.new] | unique'; }
+is "two of three first (34 %), then all" "[2,3]" "$(news)"
+k set image deployment/web '*=localhost/nowhere:1' >/dev/null
+ok "a version that does not start is taken back, and an Event says why" until_true 20 sh -c "'$kubectl' get events | grep -q 'to 0 from 2: aborted: 0 of 2 new pods are available'"
+ok "all in the same manager process" same_manager
+
+# Two clusters on this machine, each with its own strategy at the same time.
+other=/var/lib/minik8s/test-$story-other
+clusters+=("$other")
+"$minik8s" cluster up --dir "$other" --nodes 2 --host-names no >"$work/other.log" 2>&1
+"$minik8s" cluster load --dir "$other" "$BUILD"/images/m8-web-1.tar
+o() { "$kubectl" --kubeconfig "$other/kubeconfig" "$@"; }
+ok "a second cluster fills its nodes" o policy use scheduler.score binpack
+cat >"$work/three.json" <<'END'
+{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"three"},"spec":{"replicas":3,"selector":{"matchLabels":{"app":"three"}},
+ "template":{"metadata":{"labels":{"app":"three"}},"spec":{"terminationGracePeriodSeconds":1,
+  "containers":[{"name":"web","image":"localhost/m8-web:1","resources":{"requests":{"cpu":"20m","memory":"8Mi"}}}]}}}}
+END
+nodes_of_three() { "$@" get pods -l app=three -o jsonpath='{range .items[*]}{.spec.nodeName}{"\n"}{end}' | sort -u | grep -c node; }
+ok "the same Deployment in both" sh -c "'$kubectl' apply -f '$work/three.json' && '$kubectl' --kubeconfig '$other/kubeconfig' apply -f '$work/three.json'"
+ok "it runs in both" sh -c "'$kubectl' rollout status deployment three --timeout=30s && '$kubectl' --kubeconfig '$other/kubeconfig' rollout status deployment three --timeout=30s"
+is "spread over three nodes here, on one there" "3 1" "$(nodes_of_three k) $(nodes_of_three o)"

@@ -1,0 +1,82 @@
+/* What random stories found, one test for each cause. */
+#include "scenario.h"
+
+static const char *ready_of(struct sim_world *w, const char *name)
+{
+    static char status[16];
+    auto_json nodes = sim_list(w, "nodes");
+    json_each (node, nodes)
+        if (str_eq(json_string(node, "metadata.name"), name))
+            json_each (condition, json_at(node, "status.conditions"))
+                if (str_eq(json_string(condition, "type"), "Ready"))
+                    snprintf(status, sizeof(status), "%s", json_string_or(condition, "status", ""));
+    return status;
+}
+
+/* Story 5: a node came back, its agent said Ready, the manager had not yet heard a beat and said Unknown, and
+ * so on without end until the next beat. */
+static void test_return_is_quiet(void **state)
+{
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct sim_world *w = sim_world_new(*state, seed, NULL);
+        pass(w, 2);
+        sim_kill(w, SIM_AGENT);
+        pass(w, 5);
+        assert_string_equal(ready_of(w, "n1"), "Unknown");
+        uint64_t before = w->store->ops->revision(w->store);
+        w->line.refuse = 500; /* a beat may get lost while what the agent says comes through */
+        sim_start(w, SIM_AGENT);
+        int64_t until = loop_now_ms(w->loop) + 3000;
+        while (loop_now_ms(w->loop) < until) {
+            for (int step = 0; step < 200; step++)
+                sim_step(w);
+            check_failure(w);
+            assert_true(w->store->ops->revision(w->store) - before < 200);
+        }
+        sim_all_well(w);
+        pass(w, 4);
+        assert_string_equal(ready_of(w, "n1"), "True");
+        sim_world_free(w);
+    }
+}
+
+/* Story 3: the runtime answered only after the network was there; the node stayed NotReady for ever. */
+static void test_late_runtime(void **state)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct sim_world *w = sim_world_new(*state, seed, NULL);
+        pass(w, 2);
+        sim_kill(w, SIM_AGENT);
+        fake_machine_set_faults(w->nodes[0].machine,
+                                &(struct fake_runtime_faults){.delay_ms_max = 1, .error_permille = 600});
+        sim_start(w, SIM_AGENT);
+        pass(w, 2);
+        fake_machine_set_faults(w->nodes[0].machine, &(struct fake_runtime_faults){.delay_ms_max = 1});
+        pass(w, 3);
+        assert_string_equal(ready_of(w, "n1"), "True");
+        sim_world_free(w);
+    }
+}
+
+/* Stories 7 and 206: an agent that starts while its pod is being deleted knows of no slice that held the pod,
+ * and stopped it though a slower node still sent to it. The law about signals in sim_laws.c judges. */
+static void test_restart_in_drain(void **state)
+{
+    struct sim_world *w = sim_world_new(*state, 2, NULL);
+    pass(w, 2);
+    add_deployment(w, "web", 3);
+    add_service(w, "web", "10.96.0.80");
+    settle(w, 10);
+    pass(w, 5);
+    sim_kill(w, SIM_AGENT + 2);
+    fake_world_fail(w->net, "n1", 3); /* its table follows 1.5 s later */
+    ask(w, 200, "PATCH", DEPLOYMENTS "/web", "{'spec':{'replicas':0}}");
+    pass(w, 0.2);
+    sim_start(w, SIM_AGENT + 2);
+    settle(w, 10);
+    assert_int_equal(sim_running(w, "web-"), 0);
+    sim_world_free(w);
+}
+
+SCENARIO_MAIN(cmocka_unit_test(test_return_is_quiet), cmocka_unit_test(test_late_runtime),
+              cmocka_unit_test(test_restart_in_drain))

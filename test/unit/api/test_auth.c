@@ -1,0 +1,277 @@
+/* Who may what: anonymous, tokens, nodes, reviews of oneself; joining a machine with tokens that are right,
+ * wrong, spent. */
+#include "api_test.h"
+
+#define JOIN "/apis/minik8s.io/v1/join"
+#define TOKENS "/apis/minik8s.io/v1/jointokens"
+#define PODS "/api/v1/namespaces/default/pods"
+
+static struct reply ask_as(struct world *w, const char *user, const char *group, const char *token,
+                           const char *method, const char *target, const char *body)
+{
+    return ask_client(w, world_as(w, user, group, token), method, target, NULL, NULL, body);
+}
+
+static void test_anonymous(void **state)
+{
+    struct world *w = *state;
+    auto_reply refused = ask_as(w, NULL, NULL, NULL, "GET", PODS, NULL);
+    assert_int_equal(refused.status, 403);
+    assert_true(
+        str_starts(text_at(&refused, "message"),
+                   "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group "
+                   "\"\" in the namespace \"default\""));
+    auto_reply health = ask_as(w, NULL, NULL, NULL, "GET", "/healthz", NULL);
+    assert_int_equal(health.status, 200);
+    auto_reply metrics = ask_as(w, NULL, NULL, NULL, "GET", "/metrics", NULL);
+    assert_int_equal(metrics.status, 403);
+    auto_reply discovery = ask_as(w, "joe", NULL, NULL, "GET", "/apis", NULL);
+    assert_int_equal(discovery.status, 200);
+}
+
+static void test_bearer(void **state)
+{
+    struct world *w = *state;
+    auto_reply wrong = ask_as(w, NULL, NULL, "not-a-token", "GET", PODS, NULL);
+    assert_int_equal(wrong.status, 401);
+    assert_at(wrong, "reason", "Unauthorized");
+    expect(w, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{'metadata':{'name':'bot'}}");
+    auto_reply token = ask(
+        w, "POST", "/api/v1/namespaces/default/serviceaccounts/bot/token",
+        "{'apiVersion':'authentication.k8s.io/v1','kind':'TokenRequest','spec':{'expirationSeconds':600}}");
+    assert_int_equal(token.status, 201);
+    const char *text = text_at(&token, "status.token");
+    const char *review = "{'apiVersion':'authentication.k8s.io/v1','kind':'SelfSubjectReview'}";
+    auto_reply who =
+        ask_as(w, NULL, NULL, text, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review);
+    assert_int_equal(who.status, 201);
+    assert_at(who, "status.userInfo.username", "system:serviceaccount:default:bot");
+    auto_reply pods = ask_as(w, NULL, NULL, text, "GET", PODS, NULL);
+    assert_int_equal(pods.status, 403);
+    expect(w, 200, "DELETE", "/api/v1/namespaces/default/serviceaccounts/bot", NULL);
+    auto_reply orphan = ask_as(w, NULL, NULL, text, "GET", PODS, NULL);
+    assert_int_equal(orphan.status, 401); /* the token ends with the account */
+    expect(w, 404, "POST", "/api/v1/namespaces/default/serviceaccounts/none/token", "{'spec':{}}");
+}
+
+/* A token for somebody else is none for the server, which tells those who ask whose it is. */
+static void test_audiences(void **state)
+{
+    struct world *w = *state;
+    const char *target = "/apis/authentication.k8s.io/v1/tokenreviews";
+    auto_reply token = ask(w, "POST", "/api/v1/namespaces/default/serviceaccounts/default/token",
+                           "{'spec':{'audiences':['vault'],'expirationSeconds':600}}");
+    assert_int_equal(token.status, 201);
+    const char *text = text_at(&token, "status.token");
+    auto_reply refused = ask_as(w, NULL, NULL, text, "GET", PODS, NULL);
+    assert_int_equal(refused.status, 401);
+    auto_free char *body = mem_printf("{'spec':{'token':'%s','audiences':['other','vault']}}", text);
+    auto_reply known = ask(w, "POST", target, body);
+    assert_true(json_bool(known.json, "status.authenticated", false));
+    assert_at(known, "status.user.username", "system:serviceaccount:default:default");
+    assert_at(known, "status.audiences[0]", "vault");
+    auto_free char *plain = mem_printf("{'spec':{'token':'%s'}}", text);
+    auto_reply unknown = ask(w, "POST", target, plain);
+    assert_false(json_bool(unknown.json, "status.authenticated", true));
+    assert_non_null(strstr(text_at(&unknown, "status.error"), "not meant for"));
+    auto_reply nobody = ask_as(w, "joe", NULL, NULL, "POST", target, plain);
+    assert_int_equal(nobody.status, 403);
+}
+
+/* Every namespace has its account and the certificate, from the first moment and whatever is done to them. */
+static void test_defaults(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/api/v1/namespaces", "{'metadata':{'name':'new'}}");
+    expect(w, 200, "GET", "/api/v1/namespaces/new/serviceaccounts/default", NULL);
+    auto_reply ca = ask(w, "GET", "/api/v1/namespaces/new/configmaps/kube-root-ca.crt", NULL);
+    assert_true(str_starts(text_at(&ca, "data['ca.crt']"), "-----BEGIN CERTIFICATE-----"));
+    auto_reply pod = ask(w, "POST", "/api/v1/namespaces/new/pods",
+                         "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i:1'}]}}");
+    assert_at(pod, "spec.containers[0].volumeMounts[0].mountPath",
+              "/var/run/secrets/kubernetes.io/serviceaccount");
+    expect(w, 200, "DELETE", "/api/v1/namespaces/new/serviceaccounts/default", NULL);
+    expect(w, 200, "DELETE", "/api/v1/namespaces/new/configmaps/kube-root-ca.crt", NULL);
+    settle(w);
+    expect(w, 200, "GET", "/api/v1/namespaces/new/serviceaccounts/default", NULL);
+    auto_reply spoiled = ask_type(w, "PATCH", "/api/v1/namespaces/new/configmaps/kube-root-ca.crt",
+                                  "application/merge-patch+json", "{'data':{'ca.crt':'nonsense'}}");
+    assert_int_equal(spoiled.status, 200);
+    settle(w);
+    auto_reply again = ask(w, "GET", "/api/v1/namespaces/new/configmaps/kube-root-ca.crt", NULL);
+    assert_string_equal(text_at(&again, "data['ca.crt']"), text_at(&ca, "data['ca.crt']"));
+    uint64_t before = w->store->ops->revision(w->store);
+    settle(w);
+    assert_int_equal(w->store->ops->revision(w->store), before); /* it comes to rest */
+    expect(w, 409, "POST", "/api/v1/namespaces", "{'metadata':{'name':'new'}}");
+    expect(w, 200, "DELETE", "/api/v1/namespaces/new", NULL);
+    expect(w, 200, "DELETE", "/api/v1/namespaces/new/serviceaccounts/default", NULL);
+    settle(w);
+    expect(w, 404, "GET", "/api/v1/namespaces/new/serviceaccounts/default", NULL); /* not while it goes */
+}
+
+static void test_can_i(void **state)
+{
+    struct world *w = *state;
+    const char *target = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    const char *body = "{'apiVersion':'authorization.k8s.io/v1','kind':'SelfSubjectAccessReview','spec':"
+                       "{'resourceAttributes':{'namespace':'default','verb':'create','resource':'pods'}}}";
+    auto_reply yes = ask(w, "POST", target, body);
+    assert_int_equal(yes.status, 201);
+    assert_true(json_bool(yes.json, "status.allowed", false));
+    auto_reply no = ask_as(w, "joe", NULL, NULL, "POST", target, body);
+    assert_int_equal(no.status, 201);
+    assert_false(json_bool(no.json, "status.allowed", true));
+    auto_reply nobody = ask_as(w, NULL, NULL, NULL, "POST", target, body);
+    assert_int_equal(nobody.status, 403);
+    expect(w, 405, "GET", target, NULL);
+}
+
+static void test_node_sees_its_own(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/api/v1/namespaces/default/secrets", "{'metadata':{'name':'used'}}");
+    expect(w, 201, "POST", "/api/v1/namespaces/default/secrets", "{'metadata':{'name':'unused'}}");
+    expect(w, 201, "POST", PODS,
+           "{'metadata':{'name':'mine'},'spec':{'nodeName':'n1','containers':[{'name':'c','image':'i:1'}],"
+           "'volumes':[{'name':'v','secret':{'secretName':'used'}}]}}");
+    expect(
+        w, 201, "POST", PODS,
+        "{'metadata':{'name':'other'},'spec':{'nodeName':'n2','containers':[{'name':'c','image':'i:1'}]}}");
+    static const struct {
+        const char *method, *target, *body;
+        int status;
+    } cases[] = {{"GET", PODS "/mine", NULL, 200},
+                 {"GET", PODS "/other", NULL, 403},
+                 {"GET", "/api/v1/namespaces/default/secrets/used", NULL, 200},
+                 {"GET", "/api/v1/namespaces/default/secrets/unused", NULL, 403},
+                 {"GET", "/api/v1/namespaces/default/secrets", NULL, 403},
+                 {"POST", PODS, "{'metadata':{'name':'new'}}", 403},
+                 {"DELETE", PODS "/other?gracePeriodSeconds=0", NULL, 403},
+                 {"DELETE", PODS "/mine?gracePeriodSeconds=0", NULL, 200},
+                 {"POST", "/api/v1/nodes", "{'metadata':{'name':'n9'}}", 403},
+                 {"POST", "/api/v1/nodes", "{'metadata':{'name':'n1'}}", 201},
+                 {"DELETE", "/api/v1/nodes/n1", NULL, 403}};
+    struct http_client *node = world_as(w, "system:node:n1", "system:nodes", NULL);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        auto_reply reply = ask_client(w, node, cases[i].method, cases[i].target, NULL, NULL, cases[i].body);
+        if (reply.status != cases[i].status)
+            fail_msg("%s %s: %d %s", cases[i].method, cases[i].target, reply.status, reply.text);
+    }
+}
+
+/* ---- joining ---- */
+
+static char *join_body(const char *name)
+{
+    auto_free char *key = NULL, *csr = NULL;
+    auto_free char *user = mem_printf("system:node:%s", name);
+    assert_int_equal(auth_key_and_csr(user, &key, &csr, NULL), 0);
+    cJSON *body = cJSON_CreateObject();
+    json_set_string(body, "name", name);
+    json_set_string(body, "csr", csr);
+    json_push_string(json_ensure_array(body, "addresses"), "10.0.0.7");
+    char *text = json_print(body);
+    cJSON_Delete(body);
+    return text;
+}
+
+static struct reply join_with(struct world *w, const char *token, const char *name)
+{
+    auto_free char *body = join_body(name);
+    return ask_as(w, NULL, NULL, token, "POST", JOIN, body);
+}
+
+static char *make_token(struct world *w, const char *wish)
+{
+    auto_reply made = ask(w, "POST", TOKENS, wish);
+    assert_int_equal(made.status, 201);
+    return mem_strdup(text_at(&made, "token"));
+}
+
+static void test_join_once(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/api/v1/nodes", "{'metadata':{'name':'n1'}}");
+    auto_free char *token = make_token(w, "{'ttlSeconds':600}");
+    auto_reply joined = join_with(w, token, "n1");
+    assert_int_equal(joined.status, 201);
+    assert_at(joined, "podCIDR", "10.244.0.0/24");
+    assert_true(str_starts(text_at(&joined, "certificate"), "-----BEGIN CERTIFICATE-----"));
+    assert_string_equal(text_at(&joined, "ca"), auth_ca_pem(auth_authority_ca(w->auth)));
+    auto_reply again = join_with(w, token, "n2");
+    assert_int_equal(again.status, 401);
+    assert_non_null(strstr(text_at(&again, "message"), "used"));
+}
+
+static void test_join_refused(void **state)
+{
+    struct world *w = *state;
+    auto_free char *token = make_token(w, "{'ttlSeconds':60,'node':'n1'}");
+    auto_reply other = join_with(w, token, "n2");
+    assert_int_equal(other.status, 403);
+    auto_reply malformed = join_with(w, "hello", "n1");
+    assert_int_equal(malformed.status, 400);
+    auto_reply unknown = join_with(w, "abcdef.0123456789abcdef", "n1");
+    assert_int_equal(unknown.status, 401);
+    auto_reply none = join_with(w, NULL, "n1");
+    assert_int_equal(none.status, 401);
+    auto_reply badly_named = join_with(w, token, "N_1");
+    assert_int_equal(badly_named.status, 400);
+    auto_reply no_csr = ask_as(w, NULL, NULL, token, "POST", JOIN, "{'name':'n1','csr':'nonsense'}");
+    assert_int_equal(no_csr.status, 400);
+    auto_reply stranger =
+        ask_as(w, NULL, NULL, token, "POST", JOIN, "{'name':'n1','csr':'x','addresses':['api.example']}");
+    assert_int_equal(stranger.status, 400);
+    loop_run_until(w->loop, loop_now_ms(w->loop) + 61000);
+    auto_reply late = join_with(w, token, "n1");
+    assert_int_equal(late.status, 401);
+    assert_non_null(strstr(text_at(&late, "message"), "expired"));
+    expect(w, 400, "POST", TOKENS, "{'ttlSeconds':0}");
+    auto_reply joe = ask_as(w, "joe", NULL, NULL, "POST", TOKENS, "{}");
+    assert_int_equal(joe.status, 403);
+}
+
+/* A node's own certificate is worth its next one: for itself, and only while its Node is there. */
+static void test_renewal(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/api/v1/nodes", "{'metadata':{'name':'n1'}}");
+    auto_free char *body = join_body("n1"), *other = join_body("n2");
+    auto_reply renewed = ask_as(w, "system:node:n1", "system:nodes", NULL, "POST", JOIN, body);
+    assert_int_equal(renewed.status, 201);
+    assert_true(str_starts(text_at(&renewed, "certificate"), "-----BEGIN CERTIFICATE-----"));
+    auto_reply for_another = ask_as(w, "system:node:n1", "system:nodes", NULL, "POST", JOIN, other);
+    assert_int_equal(for_another.status, 401);
+    auto_reply user = ask_as(w, "n1", NULL, NULL, "POST", JOIN, body);
+    assert_int_equal(user.status, 401);
+    expect(w, 200, "DELETE", "/api/v1/nodes/n1", NULL);
+    auto_reply gone = ask_as(w, "system:node:n1", "system:nodes", NULL, "POST", JOIN, body);
+    assert_int_equal(gone.status, 401);
+}
+
+static void test_join_reusable(void **state)
+{
+    struct world *w = *state;
+    auto_free char *token = make_token(w, "{'reusable':true}");
+    auto_reply one = join_with(w, token, "n1"), two = join_with(w, token, "n2");
+    assert_int_equal(one.status, 201);
+    assert_int_equal(two.status, 201);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_anonymous, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bearer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_audiences, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_can_i, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_node_sees_its_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_join_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_join_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_join_reusable, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_renewal, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

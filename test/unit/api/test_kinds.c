@@ -1,0 +1,217 @@
+/* Kinds that users bring (CustomResourceDefinition), roles and bindings, and bodies of typed clients
+ * (protobuf). */
+#include "api_test.h"
+
+#define CRDS "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+#define WIDGETS "/apis/example.com/v1/namespaces/default/widgets"
+#define RBAC "/apis/rbac.authorization.k8s.io/v1"
+#define WIDGET_CRD                                                                                           \
+    "{'metadata':{'name':'widgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"         \
+    "'names':{'plural':'widgets','singular':'widget','kind':'Widget','shortNames':['wd']},"                  \
+    "'versions':[{'name':'v1','served':true,'storage':true,'subresources':{'status':{}},"                    \
+    "'additionalPrinterColumns':[{'name':'Size','type':'integer','jsonPath':'.spec.size'}],"                 \
+    "'schema':{'openAPIV3Schema':{'type':'object','properties':{'spec':{'type':'object','properties':"       \
+    "{'size':{'type':'integer','minimum':1}}},'status':{'type':'object','properties':{'ok':{'type':"         \
+    "'boolean'}}}}}}}]}}"
+
+static void add_kind(struct world *w, const char *resource, const char *definition)
+{
+    if (schema_find_resource(w->schema, resource))
+        return;
+    auto_free char *text = quoted(definition);
+    auto_json json = json_parse(text, strlen(text), NULL);
+    auto_err err = NULL;
+    if (schema_add(w->schema, json, &err) < 0)
+        fail_msg("%s", err_message(err));
+}
+
+static void test_custom_kind(void **state)
+{
+    struct world *w = *state;
+    add_kind(w, "customresourcedefinitions.apiextensions.k8s.io",
+             "{'group':'apiextensions.k8s.io','version':'v1','kind':'CustomResourceDefinition',"
+             "'plural':'customresourcedefinitions','scope':'Cluster','schema':{'properties':{'spec':{'type':'"
+             "any'}}}}");
+    expect(w, 404, "GET", WIDGETS, NULL);
+    expect(w, 201, "POST", CRDS, WIDGET_CRD);
+    auto_reply made =
+        ask(w, "POST", WIDGETS, "{'metadata':{'name':'a'},'spec':{'size':3},'status':{'ok':true}}");
+    assert_int_equal(made.status, 201);
+    assert_at(made, "kind", "Widget");
+    assert_null(json_get(made.json, "status"));
+    auto_reply small = ask(w, "POST", WIDGETS, "{'metadata':{'name':'b'},'spec':{'size':0}}");
+    assert_int_equal(small.status, 422);
+    auto_reply typo =
+        ask(w, "POST", WIDGETS "?fieldValidation=Strict", "{'metadata':{'name':'b'},'spec':{'sise':1}}");
+    assert_int_equal(typo.status, 400);
+    auto_reply strategic =
+        ask_type(w, "PATCH", WIDGETS "/a", "application/strategic-merge-patch+json", "{'spec':{'size':4}}");
+    assert_int_equal(strategic.status, 415);
+    auto_reply status =
+        ask_type(w, "PATCH", WIDGETS "/a/status", "application/merge-patch+json", "{'status':{'ok':true}}");
+    assert_int_equal(status.status, 200);
+    auto_reply table =
+        ask_accept(w, WIDGETS, "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    assert_at(table, "columnDefinitions[1].name", "Size");
+    /* the kind and its objects are there after a restart, also in a registry that does not know it yet */
+    world_close(w);
+    schema_free(w->schema);
+    w->schema = schema_new();
+    load_kinds(w->schema);
+    add_kind(w, "customresourcedefinitions.apiextensions.k8s.io",
+             "{'group':'apiextensions.k8s.io','version':'v1','kind':'CustomResourceDefinition',"
+             "'plural':'customresourcedefinitions','scope':'Cluster','schema':{'properties':{'spec':{'type':'"
+             "any'}}}}");
+    world_open(w);
+    expect(w, 200, "GET", WIDGETS "/a", NULL);
+}
+
+/* autoscaling/v1 is another form of what is stored as v2; what it cannot say comes through unharmed. */
+static void test_versions(void **state)
+{
+#define HPA(version) "/apis/autoscaling/" version "/namespaces/default/horizontalpodautoscalers"
+    struct world *w = *state;
+    auto_reply made =
+        ask(w, "POST", HPA("v1"),
+            "{'apiVersion':'autoscaling/v1','kind':'HorizontalPodAutoscaler','metadata':{'name':'h'},"
+            "'spec':{'scaleTargetRef':{'kind':'Deployment','name':'d','apiVersion':'apps/v1'},"
+            "'maxReplicas':3,'targetCPUUtilizationPercentage':70}}");
+    assert_int_equal(made.status, 201);
+    assert_at(made, "apiVersion", "autoscaling/v1");
+    assert_int_equal(json_int(made.json, "spec.targetCPUUtilizationPercentage", 0), 70);
+    assert_null(json_at(made.json, "spec.metrics"));
+    auto_reply stored = ask(w, "GET", HPA("v2") "/h", NULL);
+    assert_at(stored, "apiVersion", "autoscaling/v2");
+    assert_int_equal(json_int(stored.json, "spec.metrics[0].resource.target.averageUtilization", 0), 70);
+    auto_reply more =
+        ask_type(w, "PATCH", HPA("v2") "/h", "application/merge-patch+json",
+                 "{'spec':{'behavior':{'scaleDown':{'stabilizationWindowSeconds':5}},'metrics':[{'type':"
+                 "'Resource','resource':{'name':'memory','target':{'type':'AverageValue','averageValue':"
+                 "'1Mi'}}},{'type':'Resource','resource':{'name':'cpu','target':{'type':'Utilization',"
+                 "'averageUtilization':50}}}]}}");
+    assert_int_equal(more.status, 200);
+    auto_reply list = ask(w, "GET", HPA("v1"), NULL);
+    assert_at(list, "apiVersion", "autoscaling/v1");
+    assert_int_equal(json_int(list.json, "items[0].spec.targetCPUUtilizationPercentage", 0), 50);
+    auto_json object = json_copy(json_at(list.json, "items[0]")); /* read, changed, written back */
+    json_set_int(json_get(object, "spec"), "targetCPUUtilizationPercentage", 40);
+    auto_free char *text = json_print(object);
+    expect(w, 200, "PUT", HPA("v1") "/h", text);
+    auto_reply kept = ask(w, "GET", HPA("v2") "/h", NULL);
+    assert_int_equal(json_int(kept.json, "spec.metrics[0].resource.target.averageUtilization", 0), 40);
+    assert_at(kept, "spec.metrics[1].resource.target.averageValue", "1Mi");
+    assert_int_equal(json_int(kept.json, "spec.behavior.scaleDown.stabilizationWindowSeconds", 0), 5);
+    assert_null(json_at(kept.json, "metadata.annotations"));
+    expect(w, 405, "GET", HPA("v1") "?watch=true", NULL);
+    auto_reply discovery = ask(w, "GET", "/apis/autoscaling", NULL);
+    assert_at(discovery, "preferredVersion.version", "v2");
+    assert_at(discovery, "versions[1].version", "v1");
+}
+
+static void add_rbac_kinds(struct world *w)
+{
+    static const char *const kinds[][3] = {{"ClusterRole", "clusterroles", "Cluster"},
+                                           {"Role", "roles", "Namespaced"},
+                                           {"ClusterRoleBinding", "clusterrolebindings", "Cluster"},
+                                           {"RoleBinding", "rolebindings", "Namespaced"}};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        auto_free char *resource = mem_printf("%s.rbac.authorization.k8s.io", kinds[i][1]);
+        auto_free char *definition = mem_printf(
+            "{'group':'rbac.authorization.k8s.io','version':'v1','kind':'%s','plural':'%s','scope':'%s',"
+            "'nameRule':'path','schema':{'properties':{'rules':{'type':'any'},'subjects':{'type':'any'},"
+            "'roleRef':{'type':'any'}}}}",
+            kinds[i][0], kinds[i][1], kinds[i][2]);
+        add_kind(w, resource, definition);
+    }
+}
+
+static int status_as(struct world *w, const char *user, const char *group, const char *method,
+                     const char *target)
+{
+    auto_reply reply = ask_client(w, world_as(w, user, group, NULL), method, target, NULL, NULL, NULL);
+    return reply.status;
+}
+
+static void test_rbac(void **state)
+{
+    struct world *w = *state;
+    add_rbac_kinds(w);
+    expect(w, 201, "POST", RBAC "/clusterroles",
+           "{'metadata':{'name':'reader'},'rules':[{'apiGroups':[''],'resources':['pods'],'verbs':['get','"
+           "list']},"
+           "{'nonResourceURLs':['/metrics*'],'verbs':['get']}]}");
+    expect(w, 201, "POST", RBAC "/namespaces/default/roles",
+           "{'metadata':{'name':'one'},'rules':[{'apiGroups':[''],'resources':['configmaps'],'resourceNames':"
+           "['x'],"
+           "'verbs':['*']}]}");
+    expect(w, 201, "POST", RBAC "/namespaces/default/rolebindings",
+           "{'metadata':{'name':'b1'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'ClusterRole',"
+           "'name':'reader'},"
+           "'subjects':[{'kind':'Group','apiGroup':'rbac.authorization.k8s.io','name':'team'}]}");
+    expect(w, 201, "POST", RBAC "/namespaces/default/rolebindings",
+           "{'metadata':{'name':'b2'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'Role','name':"
+           "'one'},"
+           "'subjects':[{'kind':'User','apiGroup':'rbac.authorization.k8s.io','name':'ann'}]}");
+    expect(w, 201, "POST", RBAC "/clusterrolebindings",
+           "{'metadata':{'name':'b3'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'ClusterRole',"
+           "'name':'reader'},"
+           "'subjects':[{'kind':'ServiceAccount','namespace':'default','name':'prometheus'}]}");
+    assert_int_equal(status_as(w, "bob", "team", "GET", "/api/v1/namespaces/default/pods"), 200);
+    assert_int_equal(status_as(w, "bob", "team", "GET", "/api/v1/namespaces/kube-system/pods"), 403);
+    assert_int_equal(status_as(w, "bob", "team", "GET", "/api/v1/pods"), 403);
+    assert_int_equal(status_as(w, "bob", "team", "DELETE", "/api/v1/namespaces/default/pods/p"), 403);
+    assert_int_equal(status_as(w, "bob", "team", "GET", "/api/v1/namespaces/default/pods/p/log"), 403);
+    assert_int_equal(status_as(w, "ann", "x", "GET", "/api/v1/namespaces/default/configmaps/x"), 404);
+    assert_int_equal(status_as(w, "ann", "x", "GET", "/api/v1/namespaces/default/configmaps/y"), 403);
+    /* A role that names objects covers a list and watch of that one name. */
+    const char *list = "/api/v1/namespaces/default/configmaps";
+    auto_free char *one = mem_printf("%s?fieldSelector=metadata.name%%3Dx", list);
+    auto_free char *other = mem_printf("%s?fieldSelector=metadata.name%%3Dy", list);
+    assert_int_equal(status_as(w, "ann", "x", "GET", one), 200);
+    assert_int_equal(status_as(w, "ann", "x", "GET", other), 403);
+    assert_int_equal(status_as(w, "ann", "x", "GET", list), 403);
+    assert_int_equal(status_as(w, "ann", "x", "GET", "/metrics"), 403);
+    const char *account = "system:serviceaccount:default:prometheus";
+    assert_int_equal(status_as(w, account, "x", "GET", "/metrics"), 200);
+    assert_int_equal(status_as(w, account, "x", "GET", "/api/v1/pods"), 200);
+}
+
+static void test_protobuf_body(void **state)
+{
+    struct world *w = *state;
+    /* k8s\0, Unknown{TypeMeta{v1, ConfigMap}, raw = ConfigMap{metadata{name pb}, data{a: 1}}} */
+    static const char body[] = "k8s\0\x0a\x0f\x0a\x02v1\x12\x09"
+                               "ConfigMap\x12\x0e\x0a\x04\x0a\x02pb\x12\x06\x0a\x01"
+                               "a\x12\x01"
+                               "1\x1a\x00\x22\x00";
+    struct reply reply = {0};
+    const struct http_call call = {.method = "POST",
+                                   .target = "/api/v1/namespaces/default/configmaps",
+                                   .content_type = "application/vnd.kubernetes.protobuf",
+                                   .body = body,
+                                   .body_len = sizeof(body) - 1,
+                                   .on_response = on_reply,
+                                   .arg = &reply};
+    w->client->ops->call(w->client, &call);
+    while (!reply.done)
+        turn(w);
+    if (reply.status != 201)
+        fail_msg("%s", reply.text);
+    assert_at(reply, "metadata.name", "pb");
+    assert_at(reply, "data.a", "1");
+    reply_fini(&reply);
+    auto_reply bad = ask_type(w, "POST", "/api/v1/namespaces/default/configmaps",
+                              "application/vnd.kubernetes.protobuf", "not protobuf");
+    assert_int_equal(bad.status, 400);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_custom_kind, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rbac, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_protobuf_body, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,530 @@
+/* The worker against a fake machine: start, restart, failure, deletion, and the agent's death between any two
+ * steps. */
+#include "harness.h"
+
+#define ONE "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}"
+#define RUN(w) run_ms(&(w), 3000)
+
+static void test_start(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 1);
+    put_pod(&w, "p", ONE);
+    run_ms(&w, 500);
+    assert_true(runs(&w, "p", "c"));
+    assert_true(runs(&w, "p", ""));
+    assert_string_equal(phase(&w, "p"), "Running");
+    assert_string_equal(condition(&w, "p", "Ready"), "True");
+    assert_string_equal(json_string_or(pod_of(&w, "p"), "status.podIP", ""), "10.244.1.2");
+    assert_true(fake_world_attached(w.net_world, "n1", "uid-p"));
+    assert_true(saw_event(&w, "Pulled") && saw_event(&w, "Created") && saw_event(&w, "Started"));
+    unsigned writes = w.server.status_writes;
+    run_ms(&w, 60000);
+    assert_int_equal(w.server.status_writes, writes); /* nothing is said when nothing changes */
+    assert_true(w.server.beats >= 59);
+    world_end(&w);
+}
+
+static void test_crash_backs_off(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 2);
+    put_pod(&w, "p",
+            "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"command\":[\"exit\",\"3\",\"10\"]}]}");
+    run_ms(&w, 900);
+    assert_string_equal(
+        json_string_or(pod_of(&w, "p"), "status.containerStatuses[0].state.terminated.reason", ""), "Error");
+    run_ms(&w, 1000);
+    assert_string_equal(waiting(&w, "p"), "CrashLoopBackOff");
+    assert_int_equal(
+        json_int(pod_of(&w, "p"), "status.containerStatuses[0].lastState.terminated.exitCode", -1), 3);
+    assert_string_equal(condition(&w, "p", "Ready"), "False");
+    size_t before = fake_machine_starts(w.machine);
+    run_ms(&w, 30000); /* after 1, and now 2, 4, 8, 16 seconds */
+    assert_int_equal(fake_machine_starts(w.machine) - before, 4);
+    assert_int_equal(json_int(pod_of(&w, "p"), "status.containerStatuses[0].restartCount", -1), 5);
+    assert_true(saw_event(&w, "BackOff"));
+    assert_true(fake_machine_count(w.machine, false) <= 3); /* sandbox, this one, the previous one */
+    world_end(&w);
+}
+
+static void test_killed_is_restarted(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 3);
+    put_pod(&w, "p", ONE);
+    run_ms(&w, 70000);
+    const char *name = fake_machine_find(w.machine, "p", "c")->name;
+    assert_true(fake_machine_kill(w.machine, name, 137, true));
+    run_ms(&w, 500);
+    assert_string_equal(
+        json_string_or(pod_of(&w, "p"), "status.containerStatuses[0].state.terminated.reason", ""),
+        "OOMKilled");
+    run_ms(&w, 2000);
+    assert_true(runs(&w, "p", "c"));
+    assert_string_equal(condition(&w, "p", "Ready"), "True");
+    world_end(&w);
+}
+
+static void test_sandbox_dies(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 4);
+    put_pod(&w, "p", ONE);
+    run_ms(&w, 1000);
+    fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "")->name, 137, false);
+    run_ms(&w, 3000);
+    assert_true(runs(&w, "p", "c") && runs(&w, "p", ""));
+    assert_string_equal(json_string_or(pod_of(&w, "p"), "status.podIP", ""), "10.244.1.2");
+    assert_true(fake_world_attached(w.net_world, "n1", "uid-p"));
+    assert_int_equal(json_int(pod_of(&w, "p"), "status.containerStatuses[0].restartCount", -1), 1);
+    world_end(&w);
+}
+
+static void test_completes(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 5);
+    put_pod(&w, "good",
+            "{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"command\":"
+            "[\"exit\",\"0\",\"100\"]}]}");
+    put_pod(&w, "bad",
+            "{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"command\":"
+            "[\"exit\",\"7\",\"100\"]},{\"name\":\"d\",\"image\":\"app:1\",\"command\":[\"exit\",\"0\"]}]}");
+    RUN(w);
+    assert_string_equal(phase(&w, "good"), "Succeeded");
+    assert_string_equal(phase(&w, "bad"), "Failed");
+    assert_string_equal(
+        json_string_or(pod_of(&w, "good"), "status.containerStatuses[0].state.terminated.reason", ""),
+        "Completed");
+    assert_false(runs(&w, "good", "")); /* the sandbox is not kept running for nothing */
+    kill_agent(&w);
+    start_agent(&w);
+    RUN(w);
+    assert_string_equal(phase(&w, "bad"), "Failed"); /* it sticks */
+    assert_false(runs(&w, "bad", "c"));
+    world_end(&w);
+}
+
+static void test_reasons(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 6);
+    put_pod(&w, "image", "{\"containers\":[{\"name\":\"c\",\"image\":\"absent:1\"}]}");
+    put_pod(&w, "never",
+            "{\"containers\":[{\"name\":\"c\",\"image\":\"other:1\",\"imagePullPolicy\":\"Never\"}]}");
+    put_pod(&w, "config",
+            "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"env\":[{\"name\":\"A\",\"valueFrom\":"
+            "{\"configMapKeyRef\":{\"name\":\"m\",\"key\":\"k\"}}}]}]}");
+    put_pod(&w, "command",
+            "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"command\":[\"missing\"]}]}");
+    run_ms(&w, 600);
+    assert_string_equal(waiting(&w, "image"), "ErrImagePull");
+    assert_string_equal(waiting(&w, "never"), "ErrImageNeverPull");
+    assert_string_equal(waiting(&w, "config"), "CreateContainerConfigError");
+    assert_string_equal(waiting(&w, "command"), "RunContainerError");
+    run_ms(&w, 4000);
+    assert_string_equal(waiting(&w, "image"), "ImagePullBackOff");
+    assert_string_equal(waiting(&w, "command"), "CrashLoopBackOff");
+    put_json(
+        &w, "configmaps",
+        "{\"metadata\":{\"name\":\"m\",\"namespace\":\"default\",\"uid\":\"u\"},\"data\":{\"k\":\"v\"}}");
+    run_ms(&w, 500); /* at once, not after the back-off */
+    assert_true(runs(&w, "config", "c"));
+    const struct runtime_spec *spec =
+        fake_machine_spec(w.machine, fake_machine_find(w.machine, "config", "c")->name);
+    assert_string_equal(spec->environment[0].name, "A");
+    assert_string_equal(spec->environment[0].value, "v");
+    world_end(&w);
+}
+
+static void test_init_order(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 7);
+    put_pod(&w, "p",
+            "{\"initContainers\":[{\"name\":\"a\",\"image\":\"app:1\",\"command\":[\"exit\",\"0\",\"300\"]},"
+            "{\"name\":\"side\",\"image\":\"app:1\",\"restartPolicy\":\"Always\"},"
+            "{\"name\":\"b\",\"image\":\"app:1\",\"command\":[\"exit\",\"0\",\"300\"]}],"
+            "\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}");
+    run_ms(&w, 200);
+    assert_true(runs(&w, "p", "a"));
+    assert_null(fake_machine_find(w.machine, "p", "side"));
+    assert_string_equal(waiting(&w, "p"), "PodInitializing");
+    assert_string_equal(phase(&w, "p"), "Pending");
+    run_ms(&w, 300);
+    assert_true(runs(&w, "p", "side") && runs(&w, "p", "b"));
+    assert_null(fake_machine_find(w.machine, "p", "c"));
+    run_ms(&w, 600);
+    assert_true(runs(&w, "p", "c") && runs(&w, "p", "side"));
+    assert_string_equal(condition(&w, "p", "Initialized"), "True");
+    fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "side")->name, 1, false);
+    run_ms(&w, 2000);
+    assert_true(runs(&w, "p", "side"));
+    delete_pod(&w, "p", 30);
+    RUN(w);
+    assert_null(pod_of(&w, "p"));
+    assert_int_equal(fake_machine_count(w.machine, false), 0);
+    world_end(&w);
+}
+
+static void test_deletion(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 8);
+    put_pod(&w, "p", "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"command\":[\"stubborn\"]}]}");
+    run_ms(&w, 500);
+    auto_free char *name = mem_strdup(fake_machine_find(w.machine, "p", "c")->name);
+    delete_pod(&w, "p", 5);
+    run_ms(&w, 1000);
+    assert_int_equal(fake_machine_signals(w.machine, name, SIGTERM), 1);
+    assert_int_equal(fake_machine_signals(w.machine, name, SIGKILL), 0);
+    assert_non_null(pod_of(&w, "p"));
+    run_ms(&w, 4500);
+    assert_null(pod_of(&w, "p"));
+    assert_int_equal(fake_machine_count(w.machine, false), 0);
+    assert_false(fake_world_attached(w.net_world, "n1", "uid-p"));
+    auto_free char *file = mem_printf("%s/pods/uid-p.json", w.directory),
+                   *volumes = mem_printf("%s/volumes/uid-p", w.directory);
+    assert_false(file_exists(file));
+    assert_false(file_exists(volumes));
+    world_end(&w);
+}
+
+/* Its end is seen before the answer to SIGTERM comes: nobody waits for the grace period. */
+static void test_ends_before_the_answer(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 8);
+    for (char name[] = "a"; *name <= 'h'; ++*name)
+        put_pod(&w, name, ONE);
+    run_ms(&w, 500);
+    const struct fake_runtime_faults late = {.delay_ms_min = 1, .delay_ms_max = 5, .answer_ms_max = 500};
+    fake_machine_set_faults(w.machine, &late);
+    for (char name[] = "a"; *name <= 'h'; ++*name)
+        delete_pod(&w, name, 30);
+    run_ms(&w, 4000);
+    assert_int_equal(fake_machine_count(w.machine, false), 0);
+    world_end(&w);
+}
+
+static void put_slice(struct world *w, const char *uid, const char *address)
+{
+    auto_free char *endpoint = uid ? mem_printf("{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true},"
+                                                "\"nodeName\":\"n1\",\"targetRef\":{\"kind\":"
+                                                "\"Pod\",\"uid\":\"%s\"}}",
+                                                address, uid)
+                                   : mem_strdup("");
+    auto_free char *text =
+        mem_printf("{\"metadata\":{\"name\":\"web-1\",\"namespace\":\"default\",\"uid\":\"s1\",\"labels\":{"
+                   "\"kubernetes.io/"
+                   "service-name\":\"web\"}},\"endpoints\":[%s],\"ports\":[{\"name\":\"\",\"port\":8080}]}",
+                   endpoint);
+    server_put(&w->server, "endpointslices.discovery.k8s.io", json_parse(text, strlen(text), NULL));
+}
+
+static void put_drain(struct world *w, uint64_t revision)
+{
+    auto_free char *text =
+        mem_printf("{\"metadata\":{\"name\":\"cluster\",\"uid\":\"d\"},\"status\":{\"revision\":%llu}}",
+                   (unsigned long long)revision);
+    put_json(w, "drains.minik8s.io", text);
+}
+
+#define WEB                                                                                                  \
+    "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\",\"uid\":\"v1\"},\"spec\":{\"clusterIP\":"     \
+    "\"10.96.0.5\","                                                                                         \
+    "\"ports\":[{\"port\":80,\"targetPort\":8080}]}}"
+
+/* SIGTERM only after all nodes have applied the change that took the pod out of its Service. */
+static void test_drain(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 9);
+    put_pod(&w, "p", ONE);
+    put_json(&w, "services", WEB);
+    run_ms(&w, 500);
+    put_slice(&w, "uid-p", "10.244.1.2");
+    run_ms(&w, 500);
+    struct in_addr vip, reached;
+    inet_pton(AF_INET, "10.96.0.5", &vip);
+    assert_int_equal(fake_world_connect(w.net_world, "n1", vip, IPPROTO_TCP, 80, &reached), FAKE_REACHED);
+    assert_true(w.server.applied > 100);
+    delete_pod(&w, "p", 30);
+    run_ms(&w, 300);
+    assert_true(runs(&w, "p", "c")); /* still in the slice */
+    put_slice(&w, NULL, NULL);
+    uint64_t left_at = w.server.revision;
+    run_ms(&w, 300);
+    assert_int_equal(w.server.applied, left_at);
+    assert_int_equal(fake_world_connect(w.net_world, "n1", vip, IPPROTO_TCP, 80, &reached), FAKE_REFUSED);
+    assert_true(runs(&w, "p", "c")); /* another node has not followed yet */
+    put_drain(&w, left_at - 1);
+    run_ms(&w, 100);
+    assert_true(runs(&w, "p", "c"));
+    put_drain(&w, left_at);
+    run_ms(&w, 50);
+    assert_false(runs(&w, "p", "c"));
+    RUN(w);
+    assert_null(pod_of(&w, "p"));
+    world_end(&w);
+}
+
+static void test_drain_is_bounded(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 10);
+    put_pod(&w, "p", ONE);
+    run_ms(&w, 500);
+    put_slice(&w, "uid-p", "10.244.1.2");
+    run_ms(&w, 100);
+    delete_pod(&w, "p", 30);
+    run_ms(&w, 9900);
+    assert_true(runs(&w, "p", "c"));
+    run_ms(&w, 300);
+    assert_false(runs(&w, "p", "c"));
+    world_end(&w);
+}
+
+static void test_forced(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 11);
+    put_pod(&w, "p", "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"command\":[\"stubborn\"]}]}");
+    run_ms(&w, 500);
+    server_drop(&w.server, "pods", "default", "p");
+    run_ms(&w, 200);
+    assert_int_equal(fake_machine_count(w.machine, false), 0);
+    world_end(&w);
+}
+
+static void test_server_away(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 12);
+    put_pod(&w, "p", ONE);
+    run_ms(&w, 500);
+    size_t starts = fake_machine_starts(w.machine);
+    http_local_client_cut(w.http, true);
+    run_ms(&w, 10000);
+    kill_agent(&w);
+    start_agent(&w); /* from its own disk */
+    run_ms(&w, 5000);
+    assert_int_equal(fake_machine_starts(w.machine), starts);
+    fake_machine_reboot(w.machine);
+    kill_agent(&w);
+    start_agent(&w); /* the machine rebooted, and still no server */
+    run_ms(&w, 5000);
+    assert_true(runs(&w, "p", "c"));
+    http_local_client_cut(w.http, false);
+    run_ms(&w, 5000);
+    assert_string_equal(phase(&w, "p"), "Running");
+    assert_string_equal(json_string_or(pod_of(&w, "p"), "status.podIP", ""), "10.244.1.2");
+    world_end(&w);
+}
+
+/* An empty store, another cluster, a restored store: nothing is removed. */
+static void test_untrusted_server(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 13);
+    put_pod(&w, "p", ONE);
+    run_ms(&w, 500);
+    size_t starts = fake_machine_starts(w.machine);
+    kill_agent(&w);
+    auto_json kept = json_copy(pod_of(&w, "p"));
+    map_fini(&w.server.objects);
+    map_init(&w.server.objects, object_free);
+    uint64_t revision = w.server.revision;
+    w.server.revision = 1;
+    start_agent(&w);
+    run_ms(&w, 5000);
+    assert_true(runs(&w, "p", "c"));
+    kill_agent(&w);
+    w.server.revision = revision + 1000;
+    free(w.server.cluster);
+    w.server.cluster = mem_strdup("c2");
+    start_agent(&w);
+    run_ms(&w, 5000);
+    assert_true(runs(&w, "p", "c"));
+    assert_int_equal(fake_machine_starts(w.machine), starts);
+    kill_agent(&w);
+    free(w.server.cluster);
+    w.server.cluster = mem_strdup("c1"); /* the right one, newer, and it says that the pod is gone */
+    start_agent(&w);
+    run_ms(&w, 5000);
+    assert_int_equal(fake_machine_count(w.machine, false), 0);
+    world_end(&w);
+}
+
+/* ---- SIGKILL between any two steps */
+
+struct killer {
+    size_t at, seen;
+    bool due;
+};
+
+static void count_operation(void *arg, const char *operation UNUSED)
+{
+    struct killer *killer = arg;
+    killer->due |= ++killer->seen == killer->at;
+}
+
+static void run_with_kill(struct world *w, struct killer *killer, int64_t ms)
+{
+    int64_t until = loop_now_ms(w->loop) + ms;
+    while (loop_now_ms(w->loop) < until) {
+        run_ms(w, 1);
+        if (!killer->due)
+            continue;
+        killer->due = false;
+        kill_agent(w);
+        start_agent(w);
+    }
+}
+
+/* True when the kill came before the story was over. */
+static bool story(size_t kill_at, uint64_t seed, const struct fake_runtime_faults *faults)
+{
+    struct world w;
+    struct killer killer = {.at = kill_at};
+    world_begin(&w, seed);
+    if (faults)
+        fake_machine_set_faults(w.machine, faults);
+    fake_machine_set_on_operation(w.machine, count_operation, &killer);
+    put_pod(&w, "p",
+            "{\"initContainers\":[{\"name\":\"i\",\"image\":\"app:1\",\"command\":[\"exit\",\"0\",\"20\"]}],"
+            "\"volumes\":[{\"name\":"
+            "\"v\",\"emptyDir\":{}}],\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"volumeMounts\":[{"
+            "\"name\":\"v\","
+            "\"mountPath\":\"/v\"}]},{\"name\":\"d\",\"image\":\"new:1\"}]}");
+    run_with_kill(&w, &killer, faults ? 40000 : 6000);
+    assert_true(runs(&w, "p", "c") && runs(&w, "p", "d"));
+    assert_string_equal(phase(&w, "p"), "Running");
+    assert_string_equal(condition(&w, "p", "Ready"), "True");
+    assert_true(fake_world_attached(w.net_world, "n1", "uid-p"));
+    if (!faults) {
+        assert_int_equal(fake_machine_starts(w.machine), 4); /* nothing was started twice */
+        assert_int_equal(json_int(pod_of(&w, "p"), "status.containerStatuses[0].restartCount", -1), 0);
+    }
+    delete_pod(&w, "p", 2);
+    run_with_kill(&w, &killer, faults ? 60000 : 6000);
+    assert_null(pod_of(&w, "p"));
+    assert_int_equal(fake_machine_count(w.machine, false), 0);
+    auto_free char *volumes = mem_printf("%s/volumes/uid-p", w.directory);
+    assert_false(file_exists(volumes));
+    bool killed = killer.seen >= kill_at;
+    world_end(&w);
+    return killed;
+}
+
+static void test_kill_between_steps(void **state UNUSED)
+{
+    size_t at = 1;
+    while (story(at, 100 + at, NULL))
+        at++;
+    print_message("the agent was killed at each of %zu operations\n", at - 1);
+    assert_true(at > 15);
+}
+
+static void test_faults(void **state UNUSED)
+{
+    const struct fake_runtime_faults faults = {.delay_ms_min = 1,
+                                               .delay_ms_max = 200,
+                                               .error_permille = 100,
+                                               .half_permille = 100,
+                                               .lose_event_permille = 200,
+                                               .repeat_event_permille = 200};
+    const char *only = getenv("M8_SEED"); /* replay one, with its log */
+    for (uint64_t seed = only ? strtoull(only, NULL, 10) : 1; seed <= (only ? strtoull(only, NULL, 10) : 60);
+         seed++) {
+        print_message("seed %llu\n", (unsigned long long)seed);
+        story(1 + seed % 17, seed, &faults);
+    }
+}
+
+static char *read_in_volume(struct world *w, const char *path)
+{
+    char *text = NULL;
+    auto_free char *full = mem_printf("%s/volumes/uid-p/v/%s", w->directory, path);
+    file_read(full, 4096, &text, NULL, NULL);
+    return text;
+}
+
+/* A token is there before the container starts, is renewed before it ends, and stays while the server
+ * refuses. */
+static void test_token(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 21);
+    w.server.refuse_tokens = true;
+    put_pod(
+        &w, "p",
+        "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}],\"volumes\":[{\"name\":\"t\",\"projected\":{"
+        "\"sources\":[{\"serviceAccountToken\":{\"path\":\"token\",\"expirationSeconds\":600}}]}}]}");
+    run_ms(&w, 3000);
+    assert_false(runs(&w, "p", "c"));
+    assert_true(saw_event(&w, "FailedMount"));
+    w.server.refuse_tokens = false;
+    run_ms(&w, 6000);
+    assert_true(runs(&w, "p", "c"));
+    auto_free char *first = read_in_volume(&w, "t/token");
+    assert_string_equal(first, "token-1");
+    run_ms(&w, 470000);
+    assert_int_equal(w.server.tokens, 1);
+    w.server.refuse_tokens = true;
+    run_ms(&w, 20000); /* 480 s of 600 have passed */
+    auto_free char *kept = read_in_volume(&w, "t/token");
+    assert_string_equal(kept, "token-1");
+    w.server.refuse_tokens = false;
+    run_ms(&w, 6000);
+    auto_free char *second = read_in_volume(&w, "t/token");
+    assert_string_equal(second, "token-2");
+    run_ms(&w, 470000);
+    assert_int_equal(w.server.tokens, 2);
+    auto_free char *disk = mem_printf("%s/pods/uid-p.json", w.directory);
+    auto_free char *saved = NULL;
+    assert_int_equal(file_read(disk, 1 << 20, &saved, NULL, NULL), 0);
+    assert_null(strstr(saved, "token-"));
+    world_end(&w);
+}
+
+static void test_deadline(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 22);
+    put_pod(&w, "p", "{\"activeDeadlineSeconds\":5,\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}");
+    run_ms(&w, 3000);
+    assert_string_equal(phase(&w, "p"), "Running");
+    kill_agent(&w); /* the next one knows when it began */
+    start_agent(&w);
+    run_ms(&w, 3000);
+    assert_string_equal(phase(&w, "p"), "Failed");
+    assert_string_equal(json_string_or(pod_of(&w, "p"), "status.reason", ""), "DeadlineExceeded");
+    assert_false(runs(&w, "p", "c"));
+    world_end(&w);
+}
+
+int main(void)
+{
+    json_init();
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_start),
+                                       cmocka_unit_test(test_token),
+                                       cmocka_unit_test(test_deadline),
+                                       cmocka_unit_test(test_crash_backs_off),
+                                       cmocka_unit_test(test_killed_is_restarted),
+                                       cmocka_unit_test(test_sandbox_dies),
+                                       cmocka_unit_test(test_completes),
+                                       cmocka_unit_test(test_reasons),
+                                       cmocka_unit_test(test_init_order),
+                                       cmocka_unit_test(test_deletion),
+                                       cmocka_unit_test(test_ends_before_the_answer),
+                                       cmocka_unit_test(test_drain),
+                                       cmocka_unit_test(test_drain_is_bounded),
+                                       cmocka_unit_test(test_forced),
+                                       cmocka_unit_test(test_server_away),
+                                       cmocka_unit_test(test_untrusted_server),
+                                       cmocka_unit_test(test_kill_between_steps),
+                                       cmocka_unit_test(test_faults)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

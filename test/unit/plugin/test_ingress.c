@@ -1,0 +1,156 @@
+/* What the bundle dns-ingress writes for the proxies: map files, and a configuration that the real HAProxy
+ * accepts; the changes that its socket is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../../plugins/dns-ingress/node/ingress_render.c"
+#include "../../../plugins/dns-ingress/node/ingress_socket.c"
+#include "base/file.h"
+
+static void add(struct map *routes, const char *key, const char *text)
+{
+    auto_free char *spec = mem_printf("{\"routes\":[%s]}", text);
+    cJSON *parsed = json_parse(spec, strlen(spec), NULL);
+    assert_non_null(parsed);
+    map_set(routes, key, parsed);
+}
+
+static void free_json(void *value)
+{
+    cJSON_Delete(value);
+}
+
+#define ROUTE(host, type, path, more)                                                                        \
+    "{\"host\":\"" host "\",\"type\":\"" type "\",\"path\":\"" path                                          \
+    "\",\"service\":\"d/s:80\",\"address\":\"10.96.0.1\",\"port\":80" more "}"
+
+static void fill(struct map *routes)
+{
+    map_init(routes, free_json);
+    add(routes, "d/a",
+        ROUTE("a.test", "Prefix", "/api", "") "," ROUTE("a.test", "Exact", "/x", "") "," ROUTE(
+            "*.w.test", "Prefix", "/", "") "," ROUTE("", "Default", "/", ""));
+    add(routes, "d/b",
+        ROUTE("b.test", "Prefix", "/v1/items/", ",\"target\":\"/in/\"") "," ROUTE(
+            "b.test", "Exact", "/e",
+            ",\"target\":\"/\",\"redirect\":true") "," ROUTE("b.test", "Regex", "/r[0-9]",
+                                                             "") "," ROUTE("*.w.test", "Regex",
+                                                                           "/longer[0-9]+", ""));
+    add(routes, "d/c", "{\"host\":\"c.test\",\"type\":\"Prefix\",\"path\":\"/\",\"service\":\"d/none:1\"}");
+}
+
+static void test_maps(void **state UNUSED)
+{
+    struct map routes;
+    struct str maps[MAP_COUNT] = {{0}};
+    fill(&routes);
+    ingress_render_maps(&routes, maps);
+    assert_string_equal(str_c(&maps[MAP_EXACT]), "a.test/x d/s:80|10.96.0.1|80|||\n"
+                                                 "-default- d/s:80|10.96.0.1|80|||\n"
+                                                 "b.test/e d/s:80|10.96.0.1|80|x||r\n");
+    assert_string_equal(str_c(&maps[MAP_PREFIX]), "a.test/api/ d/s:80|10.96.0.1|80|||\n"
+                                                  "*.w.test/ d/s:80|10.96.0.1|80|||\n"
+                                                  "b.test/v1/items/ d/s:80|10.96.0.1|80|s2|/in|\n"
+                                                  "c.test/ d/none:1||0|||\n");
+    assert_string_equal(str_c(&maps[MAP_REGEX]), /* the longest first */
+                        "^[^./]+\\.w\\.test(?:/longer[0-9]+) d/s:80|10.96.0.1|80|||\n"
+                        "^b\\.test(?:/r[0-9]) d/s:80|10.96.0.1|80|||\n");
+    for (int i = 0; i < MAP_COUNT; i++)
+        str_free(&maps[i]);
+    map_fini(&routes);
+}
+
+static void write_text(const char *folder, const char *name, const struct str *text)
+{
+    auto_free char *path = file_join(folder, name);
+    assert_int_equal(file_write_atomic(path, str_c(text), text->len, 0600, NULL), 0);
+}
+
+static int run(const char *const *argv)
+{
+    int status = -1;
+    pid_t pid = file_spawn(argv, NULL, NULL, NULL);
+    assert_true(pid > 0);
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_configuration(void **state UNUSED)
+{
+    char folder[] = "/tmp/minik8s-ingress-XXXXXX";
+    struct map routes;
+    struct str texts[MAP_COUNT] = {{0}};
+    auto_str configuration = {0}, page = {0}, unavailable = {0}, empty = {0};
+    assert_non_null(mkdtemp(folder));
+    auto_free char *pem = file_join(folder, "default.pem"), *path = file_join(folder, "proxy-1.cfg");
+    const char *const certificate[] = {
+        "openssl", "req",   "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        "-nodes",  "-subj", "/CN=x", "-keyout", pem,  "-out",     pem,
+        NULL};
+    const char *const check[] = {"haproxy", "-c", "-q", "-f", path, NULL};
+    fill(&routes);
+    ingress_render_maps(&routes, texts);
+    for (int i = 0; i < MAP_COUNT; i++)
+        write_text(folder, ingress_map_names[i], &texts[i]);
+    ingress_render_config(&configuration, folder, "127.0.0.1", (const char *const[]){"127.0.0.1", NULL}, 1);
+    ingress_render_page(&page, "404", "x");
+    ingress_render_unavailable(&unavailable);
+    write_text(folder, "404.html", &page);
+    write_text(folder, "missing.html", &page);
+    write_text(folder, "nobody.html", &page);
+    write_text(folder, "503.http", &unavailable);
+    write_text(folder, "certificates.list", &empty);
+    write_text(folder, "proxy-1.cfg", &configuration);
+    assert_int_equal(run(certificate), 0);
+    assert_int_equal(run(check), 0);
+    for (int i = 0; i < MAP_COUNT; i++)
+        str_free(&texts[i]);
+    map_fini(&routes);
+    file_remove_tree(folder, NULL);
+}
+
+static void test_changes(void **state UNUSED)
+{
+    const struct str before = {.data = "a 1\nb 2\nc 3\n", .len = 12},
+                     now = {.data = "a 1\nb 9\nd 4\n", .len = 12};
+    const struct str odd = {.data = "a;b 1\n", .len = 6};
+    auto_str command = {0}, more = {0};
+    bool plain = true;
+    assert_int_equal(changes_of("M", &before, &now, &command, &plain), 3);
+    assert_string_equal(command.data, "set map M b 9;add map M d 4;del map M c");
+    assert_true(plain);
+    assert_int_equal(changes_of("M", &now, &now, &more, &plain), 0);
+    changes_of("M", &before, &odd, &more, &plain);
+    assert_false(plain); /* such a key is not for a command line: the whole map is told */
+}
+
+static void test_pieces(void **state UNUSED)
+{
+    auto_str text = {0};
+    for (int i = 0; i < 2000; i++)
+        str_addf(&text, "host%d.test/path/ value\n", i);
+    size_t total = 0;
+    for (size_t at = 0; at < text.len;) {
+        size_t len = piece_of(text.data + at, text.len - at);
+        assert_true(len > 0 && len <= PIECE && text.data[at + len - 1] == '\n');
+        at += len;
+        total += len;
+    }
+    assert_int_equal(total, text.len);
+}
+
+int main(void)
+{
+    json_init();
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_maps), cmocka_unit_test(test_configuration),
+                                       cmocka_unit_test(test_changes), cmocka_unit_test(test_pieces)};
+    return cmocka_run_group_tests_name("plugin ingress", tests, NULL, NULL);
+}

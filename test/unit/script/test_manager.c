@@ -1,0 +1,225 @@
+/*
+ * The manager with the real API server on a real store, in one process under a virtual clock: objects in,
+ * decisions out.
+ */
+#include "manager_test.h"
+
+static void test_binds(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    add_node(cluster, "n1", "1");
+    add_pod(cluster, "p", "500m");
+    pass(cluster, 1);
+    auto_reply pod = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods/p", NULL);
+    assert_at(pod, "spec.nodeName", "n1");
+    assert_non_null(strstr(text_at(&pod, "metadata.annotations['minik8s.io/scheduled-by']"), "spread@"));
+    add_pod(cluster, "q", "800m");
+    pass(cluster, 1);
+    auto_reply waiting = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods/q", NULL);
+    assert_at(waiting, "spec.nodeName", "(absent)");
+    assert_at(waiting, "status.conditions[0].reason", "Unschedulable");
+    assert_at(waiting, "status.conditions[0].message", "0/1 nodes are available: 1 Insufficient cpu.");
+    expect(cluster->api, 200, "DELETE", "/api/v1/namespaces/default/pods/p?gracePeriodSeconds=0", NULL);
+    pass(cluster, 1);
+    auto_reply placed = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods/q", NULL);
+    assert_at(placed, "spec.nodeName", "n1");
+    auto_reply events = ask(cluster->api, "GET", "/api/v1/namespaces/default/events", NULL);
+    assert_non_null(strstr(events.text, "FailedScheduling"));
+    assert_non_null(strstr(events.text, "Successfully assigned default/q to n1"));
+    cluster_free(cluster);
+}
+
+static void test_restart_goes_on(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    add_node(cluster, "n1", "4");
+    manager_stop(cluster);
+    add_pod(cluster, "p", "1");
+    manager_start(cluster);
+    pass(cluster, 1);
+    auto_reply pod = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods/p", NULL);
+    assert_at(pod, "spec.nodeName", "n1");
+    cluster_free(cluster);
+}
+
+static void test_policy_objects(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    add_node(cluster, "n1", "4");
+    add_node(cluster, "n2", "4");
+    add_policy(cluster, "second", "return node.name == \"n2\" and 100 or 0");
+    expect_policy(cluster, "second", "Inactive", "");
+    use_policy(cluster, "second");
+    expect_policy(cluster, "second", "Active", "");
+    for (int i = 0; i < 3; i++) {
+        auto_free char *name = mem_printf("p%d", i);
+        add_pod(cluster, name, "100m");
+        pass(cluster, 1);
+        expect_node(cluster, name, "n2", "second@");
+    }
+    expect(cluster->api, 200, "DELETE", POLICIES "/second", NULL);
+    pass(cluster, 1);
+    add_pod(cluster, "later", "100m");
+    pass(cluster, 1);
+    expect_node(cluster, "later", "n1", "spread@"); /* the shipped ones again: n2 has three already */
+    auto_reply profile = ask(cluster->api, "GET", PROFILE, NULL);
+    assert_at(profile, "status.state", "Degraded");
+    cluster_free(cluster);
+}
+
+static void test_broken_policies(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    add_node(cluster, "n1", "4");
+    add_policy(cluster, "typo", "retrn 1");
+    expect_policy(cluster, "typo", "Rejected", "typo:3:");
+    add_policy(cluster, "loops", "if ctx.calm then return 1 end while true do end");
+    expect_policy(cluster, "loops", "Inactive", "");
+    use_policy(cluster, "loops");
+    expect_policy(cluster, "loops", "Active", "");
+    for (int i = 0; i < 4; i++) {
+        auto_free char *name = mem_printf("p%d", i);
+        add_pod(cluster, name, "100m");
+        pass(cluster, 1);
+        expect_node(cluster, name, "n1", i < 3 ? "fallback" : "spread@");
+    }
+    expect_policy(cluster, "loops", "RolledBack", "cut off");
+    auto_reply loops = ask(cluster->api, "GET", POLICIES "/loops", NULL);
+    assert_int_equal(json_int(loops.json, "status.failures", -1), 3);
+    auto_reply events = ask(cluster->api, "GET", "/api/v1/namespaces/default/events", NULL);
+    auto_reply all = ask(cluster->api, "GET", "/api/v1/events", NULL);
+    assert_non_null(strstr(all.text, "PolicyRolledBack"));
+    cluster_free(cluster);
+}
+
+/* The state of a policy in the profile's status: what `policy list` prints. */
+static void expect_listed(struct cluster *cluster, const char *point, const char *name, const char *from,
+                          const char *state)
+{
+    auto_reply profile = ask(cluster->api, "GET", PROFILE, NULL);
+    assert_int_equal(json_int(profile.json, "status.observedGeneration", -1),
+                     json_int(profile.json, "metadata.generation", -2));
+    json_each (entry, json_at(profile.json, "status.points")) {
+        if (!str_eq(json_string(entry, "point"), point))
+            continue;
+        json_each (policy, json_get(entry, "policies")) {
+            if (!str_eq(json_string(policy, "name"), name))
+                continue;
+            assert_string_equal(json_string_or(policy, "from", ""), from);
+            assert_string_equal(json_string_or(policy, "state", ""), state);
+            return;
+        }
+    }
+    fail_msg("%s is not listed at %s: %s", name, point, profile.text);
+}
+
+static size_t count_of(const char *text, const char *part)
+{
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, part)); at += strlen(part))
+        count++;
+    return count;
+}
+
+static void test_profile_lists_what_is_known(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    expect_listed(cluster, "scheduler.score", "spread", "shipped", "Active");
+    expect_listed(cluster, "scheduler.score", "binpack", "shipped", "Inactive");
+    expect_listed(cluster, "rollout", "recreate", "shipped", "Inactive");
+    add_policy(cluster, "mine", "return 1");
+    add_policy(cluster, "typo", "retrn 1");
+    add_policy(cluster, "loops", "if ctx.calm then return 1 end while true do end");
+    expect_listed(cluster, "scheduler.score", "mine", "object", "Inactive");
+    expect_listed(cluster, "scheduler.score", "typo", "object", "Rejected");
+    use_policy(cluster, "mine");
+    expect_listed(cluster, "scheduler.score", "mine", "object", "Active");
+    expect_listed(cluster, "scheduler.score", "spread", "shipped", "Inactive");
+    use_policy(cluster, "loops");
+    add_node(cluster, "n1", "4");
+    for (int i = 0; i < 3; i++) {
+        auto_free char *name = mem_printf("p%d", i);
+        add_pod(cluster, name, "100m");
+        pass(cluster, 1);
+    }
+    expect_listed(cluster, "scheduler.score", "loops", "object", "RolledBack");
+    auto_reply events = ask(cluster->api, "GET", "/api/v1/events", NULL);
+    assert_int_equal(count_of(events.text, "\"PolicyRefused\""), 1);
+    expect(cluster->api, 200, "DELETE", POLICIES "/mine", NULL);
+    expect(cluster->api, 200, "DELETE", POLICIES "/loops", NULL);
+    expect_listed(cluster, "scheduler.filter", "taints", "shipped", "Active");
+    use_policy(cluster, "binpack");
+    expect_listed(cluster, "scheduler.score", "binpack", "shipped", "Active");
+    add_node(cluster, "n2", "4");
+    add_pod(cluster, "packed", "100m");
+    pass(cluster, 1);
+    expect_node(cluster, "packed", "n1", "binpack@"); /* three are there: spread would take n2 */
+    cluster_free(cluster);
+}
+
+/* A text that is refused leaves the one before it in force, also after the manager was started anew. */
+static void test_refused_text_keeps_the_former(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    add_policy(cluster, "mine", "return 1");
+    use_policy(cluster, "mine");
+    auto_free char *good = policy_body("mine", "return 1"), *bad = policy_body("mine", "retrn 1");
+    auto_json good_json = json_parse_trusted(good, strlen(good));
+    auto_json patch = json_parse_trusted(bad, strlen(bad));
+    cJSON *annotations = json_ensure_object(json_ensure_object(patch, "metadata"), "annotations");
+    json_set_string(annotations, "minik8s.io/previous-source", json_string(good_json, "spec.source"));
+    auto_free char *text = json_print(patch);
+    auto_reply reply =
+        ask_type(cluster->api, "PATCH", POLICIES "/mine", "application/merge-patch+json", text);
+    assert_int_equal(reply.status, 200);
+    pass(cluster, 1);
+    expect_policy(cluster, "mine", "Rejected", "mine:3:");
+    expect_listed(cluster, "scheduler.score", "mine", "object", "Active");
+    manager_stop(cluster);
+    manager_start(cluster);
+    pass(cluster, 1);
+    expect_policy(cluster, "mine", "Rejected", "mine:3:");
+    expect_listed(cluster, "scheduler.score", "mine", "object", "Active");
+    cluster_free(cluster);
+}
+
+static void test_deployment_becomes_placed_pods(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(NULL);
+    add_node(cluster, "n1", "4");
+    add_node(cluster, "n2", "4");
+    expect(
+        cluster->api, 201, "POST", "/apis/apps/v1/namespaces/default/deployments",
+        "{'apiVersion':'apps/"
+        "v1','kind':'Deployment','metadata':{'name':'web'},'spec':{'replicas':4,'selector':"
+        "{'matchLabels':{'app':'web'}},'template':{'metadata':{'labels':{'app':'web'}},'spec':{'containers':["
+        "{'name':'c','image':'i'}]}}}}");
+    pass(cluster, 3);
+    auto_reply pods = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods", NULL);
+    const cJSON *items = json_get(pods.json, "items");
+    int on[2] = {0};
+    json_each (item, items) {
+        on[0] += str_eq(json_string(item, "spec.nodeName"), "n1");
+        on[1] += str_eq(json_string(item, "spec.nodeName"), "n2");
+    }
+    assert_int_equal(cJSON_GetArraySize(items), 4);
+    assert_int_equal(on[0], 2);
+    assert_int_equal(on[1], 2);
+    auto_json statistics = script_manager_statistics(cluster->manager);
+    assert_int_equal(json_int(statistics, "failures", -1), 0);
+    cluster_free(cluster);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_binds),
+        cmocka_unit_test(test_restart_goes_on),
+        cmocka_unit_test(test_policy_objects),
+        cmocka_unit_test(test_broken_policies),
+        cmocka_unit_test(test_profile_lists_what_is_known),
+        cmocka_unit_test(test_refused_text_keeps_the_former),
+        cmocka_unit_test(test_deployment_becomes_placed_pods),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

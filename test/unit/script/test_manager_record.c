@@ -1,0 +1,343 @@
+/*
+ * Recorded decisions through the API: the log, replays, shadows; swaps of a policy under load, after which
+ * every pod has a node and every recorded decision equals its replay; and ten thousand swaps in the engine.
+ * SWAPS=10000 in the environment: so many through the API, too (half a minute).
+ */
+#include "manager_test.h"
+
+#include "script/script_replay.h"
+
+#define QUERIES "/apis/minik8s.io/v1/policyqueries"
+
+/* Asks and waits for the answer; spec in single quotes. */
+static struct reply query(struct cluster *cluster, const char *name, const char *spec)
+{
+    auto_free char *body = mem_printf("{'apiVersion':'minik8s.io/v1','kind':'PolicyQuery','metadata':{'name':"
+                                      "'%s'},'spec':%s}",
+                                      name, spec);
+    auto_free char *target = mem_printf(QUERIES "/%s", name);
+    expect(cluster->api, 201, "POST", QUERIES, body);
+    pass(cluster, 1);
+    return ask(cluster->api, "GET", target, NULL);
+}
+
+static struct reply query_source(struct cluster *cluster, const char *name, const char *source,
+                                 const char *settings, int since)
+{
+    auto_json object = cJSON_CreateObject();
+    json_set_string(object, "apiVersion", "minik8s.io/v1");
+    json_set_string(object, "kind", "PolicyQuery");
+    json_set_string(json_ensure_object(object, "metadata"), "name", name);
+    cJSON *spec = json_ensure_object(object, "spec");
+    json_set_string(spec, "action", "test");
+    json_set_string(spec, "source", source);
+    json_set_int(spec, "sinceSeconds", since);
+    if (settings)
+        json_set(spec, "settings", json_parse_trusted(settings, strlen(settings)));
+    auto_free char *body = json_print(object), *target = mem_printf(QUERIES "/%s", name);
+    assert_int_equal(post_raw(cluster, QUERIES, body), 201);
+    pass(cluster, 1);
+    return ask(cluster->api, "GET", target, NULL);
+}
+
+static int64_t number_at(const struct reply *reply, const char *path)
+{
+    return json_int(reply->json, path, -1);
+}
+
+static struct cluster *cluster_with_pods(int pods)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    add_node(cluster, "n1", "4");
+    add_node(cluster, "n2", "4");
+    for (int i = 0; i < pods; i++) {
+        auto_free char *name = mem_printf("p%d", i);
+        add_pod(cluster, name, "100m");
+        pass(cluster, 1);
+    }
+    return cluster;
+}
+
+static void test_log(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_with_pods(3);
+    auto_reply all = query(cluster, "all", "{'action':'log'}");
+    assert_at(all, "status.state", "Done");
+    assert_int_equal(number_at(&all, "status.answer.matching"), 3);
+    assert_int_equal(number_at(&all, "status.answer.record.mostDecisions"), 36000);
+    assert_int_equal(number_at(&all, "status.answer.record.decisions"), 3);
+    assert_at(all, "status.answer.decisions[0].object", "default/p0");
+    assert_at(all, "status.answer.decisions[0].point", "scheduler.score");
+    assert_at(all, "status.answer.decisions[0].ctx", "(absent)");
+    assert_non_null(strstr(text_at(&all, "status.answer.decisions[0].by"), "spread@"));
+    assert_true(number_at(&all, "status.answer.decisions[0].revision") > 0);
+    auto_reply one = query(cluster, "one", "{'action':'log','object':'default/p1','inputs':true}");
+    assert_int_equal(number_at(&one, "status.answer.matching"), 1);
+    assert_int_equal(number_at(&one, "status.answer.decisions[0].ctx.requests.cpu"), 100);
+    auto_reply last = query(cluster, "last", "{'action':'log','limit':1,'point':'scheduler.filter'}");
+    assert_int_equal(number_at(&last, "status.answer.matching"), 3);
+    assert_at(last, "status.answer.decisions[0].object", "default/p2");
+    auto_reply none = query(cluster, "none", "{'action':'log','point':'rollout'}");
+    assert_int_equal(number_at(&none, "status.answer.matching"), 0);
+    pass(cluster, 5);
+    auto_reply recent = query(cluster, "recent", "{'action':'log','sinceSeconds':2}");
+    assert_int_equal(number_at(&recent, "status.answer.matching"), 0);
+    auto_reply show = query(cluster, "show", "{'action':'show','name':'binpack'}");
+    assert_at(show, "status.answer.from", "shipped");
+    assert_non_null(strstr(text_at(&show, "status.answer.source"), "name = \"binpack\""));
+    auto_reply nobody = query(cluster, "nobody", "{'action':'show','name':'nobody'}");
+    assert_at(nobody, "status.state", "Refused");
+    pass(cluster, 61); /* what nobody takes away goes by itself */
+    expect(cluster->api, 404, "GET", QUERIES "/all", NULL);
+    cluster_free(cluster);
+}
+
+static const char prefers[] =
+    "return { api = 1, point = 'scheduler.score', name = 'prefers', settings = { node = 'n1' },"
+    " run = function(ctx, node) return node.name == ctx.settings.node and 100 or 0 end,"
+    " examples = { { candidate = { name = 'n1' }, expect = 100 } } }";
+
+static void test_replay(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_with_pods(4);
+    auto_reply exact = query(cluster, "exact", "{'action':'test','sinceSeconds':3600}");
+    assert_int_equal(number_at(&exact, "status.answer.decisions"), 4);
+    assert_int_equal(number_at(&exact, "status.answer.same"), 4);
+    auto_reply other = query_source(cluster, "other", prefers, NULL, 3600);
+    assert_at(other, "status.answer.point", "scheduler.score");
+    assert_int_equal(number_at(&other, "status.answer.differ"), 2); /* spread: two on each */
+    assert_at(other, "status.answer.differences[0].was.node", "n2");
+    assert_at(other, "status.answer.differences[0].would.node", "n1");
+    assert_int_equal(number_at(&other, "status.answer.meaning.would.nodes"), 1);
+    auto_reply set = query_source(cluster, "set", prefers, "{\"node\":\"n2\"}", 3600);
+    assert_at(set, "status.answer.differences[0].would.node", "n2");
+    auto_reply checked = query_source(cluster, "checked", prefers, NULL, 0);
+    assert_at(checked, "status.state", "Done");
+    assert_int_equal(number_at(&checked, "status.answer.decisions"), 0);
+    auto_reply refused = query_source(cluster, "refused", "retrn 1", NULL, 0);
+    assert_at(refused, "status.state", "Refused");
+    assert_non_null(strstr(text_at(&refused, "status.message"), "policy:1:"));
+    cluster_free(cluster);
+}
+
+static void set_shadow(struct cluster *cluster, const char *name)
+{
+    auto_free char *patch = mem_printf("{'spec':{'points':[{'point':'scheduler.score','shadow':%s}]}}", name);
+    auto_reply reply = ask_type(cluster->api, "PATCH", PROFILE, "application/merge-patch+json", patch);
+    if (reply.status != 200)
+        fail_msg("%d %s", reply.status, reply.text);
+    pass(cluster, 1);
+}
+
+static void test_shadow(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_with_pods(1);
+    add_policy(cluster, "second", "return node.name == \"n2\" and 100 or 0");
+    set_shadow(cluster, "'second'");
+    expect_policy(cluster, "second", "Shadow", "");
+    for (int i = 0; i < 4; i++) {
+        auto_free char *name = mem_printf("q%d", i);
+        add_pod(cluster, name, "200m");
+        pass(cluster, 1);
+    }
+    auto_reply log = query(cluster, "log", "{'action':'log'}");
+    int differ = 0;
+    json_each (decision, json_at(log.json, "status.answer.decisions")) {
+        if (!str_starts(json_string_or(decision, "object", ""), "default/q"))
+            continue;
+        assert_string_equal(json_string_or(decision, "shadowResult.node", "?"), "n2");
+        differ += json_bool(decision, "shadowDiffers", false);
+    }
+    assert_int_equal(differ, 2); /* without effect: they are spread over both */
+    set_shadow(cluster, "'nobody'");
+    auto_reply profile = ask(cluster->api, "GET", PROFILE, NULL);
+    assert_at(profile, "status.state", "Degraded");
+    assert_non_null(strstr(text_at(&profile, "status.message"), "shadow: no policy \"nobody\""));
+    cluster_free(cluster);
+}
+
+/* ---- namespaces ---- */
+
+static void add_pod_in(struct cluster *cluster, const char *namespace, const char *name)
+{
+    auto_free char *target = mem_printf("/api/v1/namespaces/%s/pods", namespace);
+    auto_free char *body =
+        mem_printf("{'apiVersion':'v1','kind':'Pod','metadata':{'name':'%s'},'spec':{'containers'"
+                   ":[{'name':'c','image':'i'}]}}",
+                   name);
+    expect(cluster->api, 201, "POST", target, body);
+    pass(cluster, 1);
+}
+
+static void expect_node_in(struct cluster *cluster, const char *namespace, const char *pod, const char *by)
+{
+    auto_free char *target = mem_printf("/api/v1/namespaces/%s/pods/%s", namespace, pod);
+    auto_reply reply = ask(cluster->api, "GET", target, NULL);
+    if (!strstr(text_at(&reply, "metadata.annotations['minik8s.io/scheduled-by']"), by))
+        fail_msg("%s", reply.text);
+}
+
+static void test_profile_of_a_namespace(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_with_pods(1);
+    expect(cluster->api, 201, "POST", "/api/v1/namespaces",
+           "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'team'}}");
+    expect(cluster->api, 201, "POST", "/apis/minik8s.io/v1/policyprofiles",
+           "{'apiVersion':'minik8s.io/"
+           "v1','kind':'PolicyProfile','metadata':{'name':'team'},'spec':{'namespaces':["
+           "'team'],'points':[{'point':'scheduler.score','policies':[{'name':'binpack'}]},{'point':'nowhere',"
+           "'policies':[{'name':'x'}]}]}}");
+    pass(cluster, 1);
+    auto_reply profile = ask(cluster->api, "GET", "/apis/minik8s.io/v1/policyprofiles/team", NULL);
+    assert_at(profile, "status.state", "Degraded");
+    assert_at(profile, "status.message", "spec.points[nowhere]: there is no such point");
+    add_pod_in(cluster, "team", "a");
+    expect_node_in(cluster, "team", "a", "score binpack@");
+    add_pod_in(cluster, "default", "b");
+    expect_node_in(cluster, "default", "b", "score spread@");
+    auto_reply exact = query(cluster, "exact", "{'action':'test','sinceSeconds':3600}");
+    assert_int_equal(number_at(&exact, "status.answer.same"), 3);
+    assert_int_equal(number_at(&exact, "status.answer.differ"), 0);
+    expect(cluster->api, 200, "DELETE", "/apis/minik8s.io/v1/policyprofiles/team", NULL);
+    pass(cluster, 1);
+    add_pod_in(cluster, "team", "c");
+    expect_node_in(cluster, "team", "c", "score spread@");
+    cluster_free(cluster);
+}
+
+static void set_pressure(struct cluster *cluster, const char *status)
+{
+    auto_free char *patch = mem_printf("{'status':{'conditions':[{'type':'Ready','status':'True'},{'type':'"
+                                       "MemoryPressure','status':'%s'}]}}",
+                                       status);
+    auto_reply reply =
+        ask_type(cluster->api, "PATCH", "/api/v1/nodes/n1/status", "application/merge-patch+json", patch);
+    assert_int_equal(reply.status, 200);
+    pass(cluster, 1);
+}
+
+/* While a node runs short the figures are collected by which the pod is chosen that has to go. */
+static void test_figures_under_pressure(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_with_pods(1);
+    set_pressure(cluster, "True");
+    auto_reply before = ask(cluster->api, "GET", PROFILE, NULL);
+    assert_at(before, "status.metrics[0]", "usage");
+    set_pressure(cluster, "False");
+    auto_reply after = ask(cluster->api, "GET", PROFILE, NULL);
+    assert_at(after, "status.metrics[0]", "(absent)");
+    cluster_free(cluster);
+}
+
+/* ---- swaps ---- */
+
+#define SWAPS 400
+#define SWAPS_PER_POD 4
+#define SWAPS_IN_ENGINE 10000
+
+static void swap(struct cluster *cluster, int number)
+{
+    auto_free char *run = mem_printf("return %d", number % 97);
+    auto_free char *text = policy_body("swapped", run);
+    auto_json body = json_parse_trusted(text, strlen(text));
+    auto_json patch = cJSON_CreateObject();
+    json_set_string(json_ensure_object(patch, "spec"), "source", json_string(body, "spec.source"));
+    auto_free char *patched = json_print(patch);
+    auto_reply reply =
+        ask_type(cluster->api, "PATCH", POLICIES "/swapped", "application/merge-patch+json", patched);
+    if (reply.status != 200)
+        fail_msg("%d %s", reply.status, reply.text);
+}
+
+static void test_swaps_under_load(void **state UNUSED)
+{
+    const char *wish = getenv("SWAPS");
+    int swaps = wish ? atoi(wish) : SWAPS, expected = 0;
+    struct cluster *cluster = cluster_new(only_scheduler);
+    for (int i = 0; i < 10; i++) {
+        auto_free char *name = mem_printf("n%d", i);
+        add_node(cluster, name, "100");
+    }
+    add_policy(cluster, "swapped", "return 50");
+    use_policy(cluster, "swapped");
+    for (int i = 0; i < swaps; i++) {
+        swap(cluster, i);
+        if (i % SWAPS_PER_POD == 0) {
+            auto_free char *name = mem_printf("p%d", i);
+            add_pod(cluster, name, "1m");
+            expected++;
+        }
+    }
+    pass(cluster, 2);
+    auto_reply pods = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods", NULL);
+    int bound = 0;
+    json_each (pod, json_get(pods.json, "items"))
+        bound += json_string(pod, "spec.nodeName") != NULL;
+    assert_int_equal(bound, expected); /* no event was missed */
+    auto_reply replay = query(cluster, "replay", "{'action':'test'}");
+    assert_at(replay, "status.state", "Done");
+    assert_int_equal(number_at(&replay, "status.answer.decisions"), expected);
+    assert_int_equal(number_at(&replay, "status.answer.same"), expected);
+    auto_reply log = query(cluster, "log", "{'action':'log','limit':10000}");
+    auto_map versions = {0};
+    json_each (decision, json_at(log.json, "status.answer.decisions"))
+        map_set(&versions, json_string_or(decision, "by", ""), cluster);
+    assert_true(versions.count >= 50); /* decisions were taken by many of them */
+    expect_policy(cluster, "swapped", "Active", "");
+    cluster_free(cluster);
+}
+
+static void test_swaps_in_engine(void **state UNUSED)
+{
+    struct policies policies;
+    struct record record;
+    static const char use[] = "{\"test.one\":{\"policies\":[{\"name\":\"swapped\"}]}}";
+    auto_json points = json_parse_trusted(use, strlen(use));
+    const struct policies_hooks hooks = {0};
+    auto_err err = NULL;
+    policies_init(&policies, true, 1, &hooks);
+    record_init(&record, RECORD_DECISIONS, RECORD_BYTES);
+    policies.record = &record;
+    assert_int_equal(policies_add_point(&policies, "test.one", "one", "swapped", &err), 0);
+    for (int i = 0; i < SWAPS_IN_ENGINE; i++) {
+        auto_free char *source =
+            mem_printf("return { api = 1, point = 'test.one', name = 'swapped', run = function(ctx)"
+                       " ctx.state.n = (ctx.state.n or 0) + %d return { v = ctx.state.n * ctx.k } end,"
+                       " examples = { { ctx = { k = 1 }, expect = { v = %d } } } }",
+                       i % 1000, i % 1000);
+        assert_int_equal(policies_apply(&policies, NULL, source, strlen(source), i == 0, NULL, &err), 0);
+        if (i == 0)
+            assert_int_equal(policies_use(&policies, points, &err), 0);
+        auto_json ctx = cJSON_CreateObject();
+        auto_json said = NULL;
+        json_set_int(ctx, "k", i);
+        json_set_string(ctx, "object", i % 2 ? "a" : "b");
+        auto_json result = policies_ask(&policies, "test.one", ctx, NULL, i, &said, &err);
+        assert_non_null(result);
+        assert_false(json_bool(said, "fallback", false));
+    }
+    const struct replay_options all = {0};
+    struct replay *replay = replay_new(&policies, NULL, &all, &err);
+    while (!replay_step(replay, 1000))
+        continue;
+    auto_json report = replay_report(replay);
+    assert_int_equal(json_int(report, "decisions", -1), SWAPS_IN_ENGINE);
+    assert_int_equal(json_int(report, "same", -1), SWAPS_IN_ENGINE);
+    replay_free(replay);
+    record_fini(&record);
+    policies_fini(&policies);
+}
+
+int main(void)
+{
+    json_init();
+    log_set_silent(1);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_log),
+                                       cmocka_unit_test(test_replay),
+                                       cmocka_unit_test(test_shadow),
+                                       cmocka_unit_test(test_profile_of_a_namespace),
+                                       cmocka_unit_test(test_figures_under_pressure),
+                                       cmocka_unit_test(test_swaps_under_load),
+                                       cmocka_unit_test(test_swaps_in_engine)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
