@@ -55,7 +55,7 @@ pod=$(r get pods -l app=web -o 'jsonpath={.items[0].metadata.name}')
 is "logs --tail" 1 "$(r logs "$pod" --tail=1 | wc -l)"
 r run counter --image=localhost/m8-busybox:1 --restart=Never --command -- sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 0.3; done' >"$work/run"
 matches "run" 'pod/counter created' "$(cat "$work/run")"
-ok "wait --for=jsonpath" r wait --for=jsonpath='{.status.phase}'=Running pod/counter --timeout=30s
+ok "wait --for=jsonpath" r wait --for=jsonpath='{.status.phase}'=Running pod/counter --timeout=90s
 is "logs -f until the end" "line 5" "$(w logs -f counter | tail -n 1)"
 is "exec" toolbox-node-2 "$(r exec toolbox-node-2 -- hostname)"
 r exec toolbox-node-1 -- sh -c 'exit 7' >/dev/null
@@ -77,14 +77,14 @@ is "logs --limit-bytes" "line 1" "$(r logs counter --limit-bytes=7)"
 is "logs --since-time" "" "$(r logs counter --since-time=2099-01-01T00:00:00Z)"
 says "logs -l --prefix" '^\[pod/web-[a-z0-9-]+/web\] .*listens' logs -l app=web --prefix --tail=1
 r run ticker --image=localhost/m8-busybox:1 --restart=Never --command -- sh -c 'while sleep 0.2; do echo tick; done' >"$work/run"
-ok "wait until it ticks" r wait --for=condition=Ready pod/ticker --timeout=30s
+ok "wait until it ticks" r wait --for=condition=Ready pod/ticker --timeout=90s
 timeout 3 "$real" attach ticker >"$work/attached" 2>&1
 ok "attach" test "$(grep -c tick "$work/attached")" -ge 5
 is "run -i --rm: output and exit" "hello" "$(echo hello | w run once -i --rm -q --image=localhost/m8-busybox:1 --restart=Never --command -- cat)"
 ok "debug --copy-to" r debug ticker --copy-to=copy --container=ticker --image=localhost/m8-busybox:1 --attach=false -- sleep 500
 is "its command is the new one" "sleep 500" "$(r get pod copy -o 'jsonpath={.spec.containers[0].command[*]}')"
 ok "debug: a container in the pod" r debug ticker --profile=general --container=look --image=localhost/m8-busybox:1 --attach=false -- sleep 400
-ok "it runs" r wait --for=jsonpath='{.status.ephemeralContainerStatuses[0].state.running}' pod/ticker --timeout=20s
+ok "it runs" r wait --for=jsonpath='{.status.ephemeralContainerStatuses[0].state.running}' pod/ticker --timeout=90s
 
 # --- port-forward, also by a kubectl that knows only SPDY ---
 forward() { # KUBECTL ARGUMENTS…: in the background; $forward, $work/forward
@@ -141,7 +141,7 @@ says "untaint" 'node/node-3 untainted' taint node node-3 dedicated-
 says "drain" 'node/node-3 drained' drain node-3 --force --ignore-daemonsets --delete-emptydir-data --timeout=60s
 is "nothing is left there" "" "$(r get pods -A --field-selector spec.nodeName=node-3 -o name)"
 says "uncordon" 'uncordoned' uncordon node-3
-r apply -f manifests/demo/toolbox.yaml >/dev/null; r wait --for=condition=Ready pod/toolbox-node-3 --timeout=30s >/dev/null
+r apply -f manifests/demo/toolbox.yaml >/dev/null; r wait --for=condition=Ready pod/toolbox-node-3 --timeout=90s >/dev/null
 sed 's/replicas:/replica:/' manifests/demo/web.yaml >"$work/typo.yaml"
 says "a typo in a field is refused with its path" 'unknown field "spec.replica"' create -f "$work/typo.yaml"
 says "--dry-run=server" 'created \(server dry run\)' create configmap dry --from-literal=a=1 --dry-run=server
@@ -164,4 +164,4 @@ is "it is gone" "" "$(r get pod toolbox-node-3 --ignore-not-found)"
 ok "get -w has seen it" until_true 5 grep -q '^DELETED.*toolbox-node-3' "$work/watch"
 kill $watch 2>/dev/null
 says "delete -f" 'deleted' delete -f manifests/demo/web.yaml
-says "delete namespace, with what is in it" 'namespace "pb" deleted' delete namespace pb --timeout=30s
+says "delete namespace, with what is in it" 'namespace "pb" deleted' delete namespace pb --timeout=90s

@@ -40,8 +40,9 @@ pod=$(k get pods -l app=web -o wide --no-headers | awk '$7 == "node-3" {print $6
 ok "a pod on node-1 reaches a pod on node-3 by its address" k exec toolbox-node-1 -- timeout 2 wget -qO- "http://$pod:8080/"
 
 # Scaling to nothing: the Service refuses at once.
+since=$(now)
 k scale deployment web --replicas=0 >/dev/null
-ok "scaled to 0, podman runs none within 15 s" until_true 15 sh -c "! { for n in 1 2 3; do '$minik8s' cluster podman node-\$n ps --format '{{.Image}}'; done | grep -q m8-web; }"
+within 15000 "scaled to 0, podman runs none" 15 sh -c "! { for n in 1 2 3; do '$minik8s' cluster podman node-\$n ps --format '{{.Image}}'; done | grep -q m8-web; }"
 since=$(now)
 on node-2 curl -s -m 5 "http://$address/" >/dev/null
 is "a Service without endpoints refuses (curl: 7)" 7 $?

@@ -25,7 +25,7 @@ answering() { # NODE: how many different pods answer 60 requests through the Ser
 six_answer() { local who; who=$(answering "$1"); ! grep -q failed <<<"$who" && [ "$(wc -l <<<"$who")" = 6 ]; }
 ready_status() { [ "$(field node "$1" '{.status.conditions[?(@.type=="Ready")].status}')" = "$2" ]; }
 not_ready() { ! ready_status "$1" True; }
-knows() { on "$1" nft list ruleset | grep -q "$2"; } # NODE ADDRESS
+knows() { grep -q "$2" <<<"$(on "$1" nft list ruleset)"; } # NODE ADDRESS
 forgotten() { # ADDRESS NODE…
     local node
     for node in "${@:2}"; do ! knows "$node" "$1" || return 1; done
@@ -88,10 +88,10 @@ start_load "rollouts, from a pod on node-3" 250 nsenter -t "$(pid_of toolbox-nod
 for version in 2 1 2; do
     k set image deployment/web "web=localhost/m8-web:$version" >/dev/null
     since=$(now)
-    ok "the update to version $version is rolled out" k rollout status deployment web --timeout=40s
+    ok "the update to version $version is rolled out" k rollout status deployment web --timeout=90s
     note "took $(($(now) - since)) ms"
 done
-ok "two pods are deleted and gone" k delete pod --timeout=20s $(k get pods -l app=web --no-headers | awk '$3 == "Running" {print $1}' | sed -n '1p;4p')
+ok "two pods are deleted and gone" k delete pod --timeout=90s $(k get pods -l app=web --no-headers | awk '$3 == "Running" {print $1}' | sed -n '1p;4p')
 ok "six are ready again" until_true 15 ready_is web 6
 k scale deployment web --replicas=2 >/dev/null
 until_true 20 web_is 2 node-1 node-2 node-3

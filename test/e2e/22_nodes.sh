@@ -111,7 +111,7 @@ within 2000 "a port needs a restart: the condition says so" 5 sh -c "[ '$kubectl
 ok "an Event too" until_true 3 shows 'RestartNeeded: .*: port$' events_of worker-1
 change 's/port: 10260/port: 10250/; s/maxPods: 20/maxPods: many/'
 wrong_line=$(grep -n 'maxPods: many' "$file" | cut -d: -f1)
-says_wrong() { condition ConfigurationApplied message | grep -q "node.yaml:$wrong_line: maxPods"; }
+says_wrong() { grep -q "node.yaml:$wrong_line: maxPods" <<<"$(condition ConfigurationApplied message)"; }
 within 2000 "a file that is wrong is reported with its line" 5 says_wrong
 is "and changes nothing" 20 "$(value '{.status.allocatable.pods}')"
 change 's/maxPods: many/maxPods: 20/'
@@ -146,7 +146,7 @@ YAML
 k apply -f "$work/web.yaml" >/dev/null
 ok "pods run on the new machine" until_true 20 sh -c "[ \$($kubectl get pods -o wide --no-headers | grep worker-1 | grep -c Running) -ge 2 ]"
 matches "they are podman's on that machine" '^m8_web_web-' "$(worker_podman ps --format '{{.Names}}')"
-ok "a pod that writes a lot" k wait pod chatty --for=jsonpath='{.status.phase}'=Succeeded --timeout=10s
+ok "a pod that writes a lot" k wait pod chatty --for=jsonpath='{.status.phase}'=Succeeded --timeout=90s
 size=$(du -cb "$bare"/dir/agent/logs/default_chatty_*/chatty/* | awk 'END {print $1}')
 ok "logs.maxSize: its log holds $size bytes" test "$size" -gt 1000 -a "$size" -le $((80 * 1024))
 since=$(now)
@@ -185,7 +185,7 @@ certificate=$MINIK8S_DIR/nodes/node-1/agent/pki/node.crt
 first=$(sha256sum "$certificate") agent_pid=$(cut -d' ' -f1 "$MINIK8S_DIR/nodes/node-1/agent.pid")
 "$minik8s" cluster load "$BUILD"/images/m8-busybox-1.tar
 k run sleeper --image=localhost/m8-busybox:1 --command -- sleep infinity >/dev/null
-ok "a pod" k wait pod sleeper --for=condition=Ready --timeout=10s
+ok "a pod" k wait pod sleeper --for=condition=Ready --timeout=90s
 before=$(podman_of node-1 ps --no-trunc --format '{{.ID}} {{.StartedAt}}' | sort)
 since=$(now)
 renewed() { [ "$(sha256sum "$certificate")" != "$first" ]; }

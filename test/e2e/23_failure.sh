@@ -8,7 +8,7 @@ plan 31
 
 start_cluster
 k apply -f manifests/nodes/failure.yaml >/dev/null
-ok "the pods run" k wait --for=condition=Ready pod --all --timeout=30s
+ok "the pods run" k wait --for=condition=Ready pod --all --timeout=90s
 condition() { field node "$1" "{.status.conditions[?(@.type==\"$2\")].$3}"; }
 not_ready() { [ "$(condition "$1" Ready status)" != True ]; }
 is_ready() { [ "$(condition "$1" Ready status)" = True ]; }
@@ -16,7 +16,7 @@ runs_on() { podman_of "$1" ps --format '{{.Names}}' | grep -c "^m8_web_$2-\|^m8_
 quick_is() { [ $(($(runs_on "$1" quick) + $(runs_on "$2" quick))) = 3 ]; }
 uid() { field pod "$1" '{.metadata.uid}'; }
 restarts() { field pod "$1" '{.status.containerStatuses[0].restartCount}'; }
-listens_on() { on "$1" nft list map ip minik8s endpoints | grep -q "$2"; }
+listens_on() { grep -q "$2" <<<"$(on "$1" nft list map ip minik8s endpoints)"; }
 patient=$(k get pods -l app=patient -o 'jsonpath={.items[0].metadata.name}')
 answers() { on node-1 curl -sf -m 1 -o /dev/null "http://$(field pod "$1" '{.status.podIP}'):8080/"; }
 

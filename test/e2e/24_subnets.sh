@@ -67,7 +67,7 @@ spec: { selector: { app: $1 }, ports: [ { name: web, port: 80, targetPort: 8080 
 YAML
 }
 { pod there far; pod here node-2; } | k apply -f - >/dev/null
-ok "pods run on both sides" k wait --for=condition=Ready pod/there pod/here --timeout=30s
+ok "pods run on both sides" k wait --for=condition=Ready pod/there pod/here --timeout=90s
 there=$(field pod there '{.status.podIP}') here=$(field pod here '{.status.podIP}')
 gets() { k exec "$1" -c files -- timeout 3 wget -qO- "$2"; } # POD URL
 carries() { [ "$(gets "$1" "$2" | md5sum)" = "$(k exec "$3" -c files -- cat /tmp/file | md5sum)" ]; } # 60 kB, TCP: never fragmented

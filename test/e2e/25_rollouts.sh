@@ -57,14 +57,14 @@ is "only the newest has pods" "6" "$(k get replicasets -l app=web -o jsonpath='{
 echo stuck >"$work/phase"
 k patch deployment web --type merge -p '{"spec":{"progressDeadlineSeconds":2}}' >/dev/null
 k set image deployment/web web=localhost/m8-none:1 >/dev/null
-status=$(k rollout status deployment web --timeout=30s 2>&1)
+status=$(k rollout status deployment web --timeout=90s 2>&1)
 is "an update with an image that does not exist: rollout status fails" 1 $?
 matches "… and says why" 'exceeded its progress deadline' "$status"
 is "condition Progressing" "False ProgressDeadlineExceeded" "$(field deployment web '{.status.conditions[?(@.type=="Progressing")].status} {.status.conditions[?(@.type=="Progressing")].reason}')"
 is "condition Available" True "$(field deployment web '{.status.conditions[?(@.type=="Available")].status}')"
 k patch deployment web --type merge -p '{"spec":{"progressDeadlineSeconds":600}}' >/dev/null
 ok "rollout undo" k rollout undo deployment web
-ok "all six are the old ones" k rollout status deployment web --timeout=30s
+ok "all six are the old ones" k rollout status deployment web --timeout=90s
 : >"$work/phase"
 
 # Every commit takes 50 to 150 ms.

@@ -21,7 +21,7 @@ agent_killed() { "$minik8s" cluster restart agent "$1" --kill; }
 # ---- hostPort
 k apply -f manifests/demo/toolbox.yaml >/dev/null
 apply host-port
-ok "host-port: the pod is ready" k wait --for=condition=Ready pod/host-port pod/toolbox-node-1 pod/toolbox-node-2 --timeout=30s
+ok "host-port: the pod is ready" k wait --for=condition=Ready pod/host-port pod/toolbox-node-1 pod/toolbox-node-2 --timeout=90s
 is "from another node" host-port "$(who node-1 http://$n2:8088/)"
 is "from the node itself, by its address" host-port "$(who node-2 http://$n2:8088/)"
 is "from the node itself, at 127.0.0.1" host-port "$(who node-2 http://127.0.0.1:8088/)"
@@ -54,7 +54,7 @@ k apply -f - >/dev/null <<'YAML'
 YAML
 sed 's/name: host-port/name: loses/; s/hostPort: 8088/hostPort: 30088/; s/hostPort: 8089/hostPort: 30089/' manifests/services/host-port.yaml | k apply -f - >/dev/null
 ok "a Service's nodePort wins: the pod has an Event" until_true 10 shows "HostPortConflict: .*30088/TCP is the node port of Service default/wins" events_of loses
-k wait --for=condition=Ready pod/loses --timeout=10s >/dev/null
+k wait --for=condition=Ready pod/loses --timeout=90s >/dev/null
 ok "… the port is the Service's, which has no endpoint" refused node-1 "http://$n2:30088/"
 matches "… UDP of that number is the pod's" hello "$(echo_udp toolbox-node-1 "$n2" 30088)"
 k delete service wins >/dev/null
@@ -70,7 +70,7 @@ is "… and no rule is left" 0 "$(elements node-2 8088)"
 # ---- Services: addresses, ports, names
 k apply -f manifests/services/ >/dev/null
 ok "applied again, nothing changes" refuses grep -v unchanged <<<"$(k apply -f manifests/services/ 2>&1)"
-ok "shop: three pods are ready" k rollout status deployment shop --timeout=30s
+ok "shop: three pods are ready" k rollout status deployment shop --timeout=90s
 ip_of() { field service "$1" '{.spec.clusterIP}'; }
 some() { local i; for i in $(seq "$3"); do who "$1" "$2"; done; } # NODE URL TIMES: who answered
 different() { some "$@" | sort -u | grep -c .; }

@@ -12,7 +12,7 @@ start_cluster 2
 k apply -f manifests/ingress/services.yaml -f manifests/ingress/ingress.yaml >/dev/null
 sed '/^---$/,$d' manifests/demo/toolbox.yaml | k apply -f - >/dev/null
 for one in api shop home; do k rollout status deployment "$one" --timeout=60s >/dev/null; done
-k wait --for=condition=Ready pod/toolbox-node-1 --timeout=30s >/dev/null
+k wait --for=condition=Ready pod/toolbox-node-1 --timeout=90s >/dev/null
 ask() { on "$1" curl -s -m 2 "${@:2}"; }                                    # NODE ARGUMENT…
 from_pod() { k exec toolbox-node-1 -- timeout 2 wget -qO- "$1"; }
 app() { sed -n 's/.*pod=\([a-z]*\)-.*/\1/p'; }
@@ -118,7 +118,7 @@ note "$(cat "$work/load.json")"
 is "not one request failed meanwhile" 0 "$(jq -r .failed "$work/load.json")" || note "$(head -n 20 "$work/load.log")"
 survives() { # PROXY: killed; 20 new connections at once
     kill -KILL "$(cut -d' ' -f1 "$MINIK8S_DIR/nodes/node-1/agent/dns-ingress/proxy-$1.pid")"
-    for _ in {1..20}; do ask node-1 http://shop.example.com/shop | grep -q pod=shop || return; done
+    for _ in {1..20}; do grep -q pod=shop <<<"$(ask node-1 http://shop.example.com/shop)" || return; done
 }
 ok "proxy 1 is killed: new connections find the other" survives 1
 listening() { [ "$(on node-1 ss -ltnH 'sport = :80' | wc -l)" = 2 ]; }

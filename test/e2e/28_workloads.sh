@@ -13,7 +13,7 @@ images_of() { k get pods -l "$1" -o 'jsonpath={.items[*].spec.containers[0].comm
 condition() { field "$1" "$2" "{.status.conditions[?(@.type==\"$3\")].status}"; }
 field_is() { [ "$(field "$1" "$2" "$3")" = "$4" ]; }
 shows() { grep -qE -- "$1" <<<"$("${@:2}")"; } # PATTERN COMMAND…
-said() { k get events 2>&1 | grep -q "$1"; }
+said() { grep -q "$1" <<<"$(k get events 2>&1)"; }
 
 # --- bad input is refused with the path ---
 bad() { sed "$2" "manifests/workloads/$1.yaml" | k create -f - 2>&1; }
@@ -27,7 +27,7 @@ matches "negative completions" 'spec.completions: Invalid value: -5' "$(bad job 
 ok "one node is cordoned" k cordon node-3
 ok "the DaemonSet is applied" k apply -f manifests/workloads/daemonset.yaml
 ok "podman runs one on each node, also on the cordoned one" until_true 20 one_each
-ok "its rollout is complete" k rollout status daemonset agent --timeout=20s
+ok "its rollout is complete" k rollout status daemonset agent --timeout=90s
 k uncordon node-3 >/dev/null
 agents() { for n in node-1 node-2 node-3; do count_on $n agent; done | awk '{ n += $1 } END { print n }'; }
 k patch daemonset agent -p '{"spec":{"updateStrategy":{"rollingUpdate":{"maxSurge":1,"maxUnavailable":0}},"template":{"metadata":{"annotations":{"v":"2"}}}}}' >/dev/null
@@ -41,7 +41,7 @@ done
 is "an update with maxSurge: never fewer than three ran" 3 "$least"
 matches "the history has both" '^2 ' "$(k rollout history daemonset agent)"
 k rollout undo daemonset agent >/dev/null
-ok "undone, it is complete again" k rollout status daemonset agent --timeout=20s
+ok "undone, it is complete again" k rollout status daemonset agent --timeout=90s
 is "with the template of before" "" "$(field daemonset agent '{.spec.template.metadata.annotations.v}')"
 
 # --- StatefulSet ---
@@ -49,7 +49,7 @@ ok "the StatefulSet is applied" k apply -f manifests/workloads/statefulset.yaml
 ok "three run, by name" until_true 30 names_are app=db "db-0 db-1 db-2"
 is "they were made in order" "db-0 db-1 db-2" "$(k get pods -l app=db -o 'jsonpath={range .items[*]}{.status.startTime} {.metadata.name}{"\n"}{end}' | sort | awk '{print $2}' | paste -sd' ')"
 ip=$(field pod db-1 '{.status.podIP}')
-in_dns() { k exec db-0 -- nslookup db-1.db.default.svc.cluster.local 2>/dev/null | grep -q "$ip"; }
+in_dns() { grep -q "$ip" <<<"$(k exec db-0 -- nslookup db-1.db.default.svc.cluster.local 2>/dev/null)"; }
 ok "db-1.db leads to its address" until_true 5 in_dns
 uid=$(field pod db-1 '{.metadata.uid}')
 k delete pod db-1 --wait=false >/dev/null
@@ -68,7 +68,7 @@ is "its $cut runs once, where it was" 1 "$(for n in node-1 node-2 node-3; do pod
 "$minik8s" cluster heal-node "$where" >/dev/null
 ok "healed, all three run" until_true 20 names_are app=db "db-0 db-1 db-2"
 k patch statefulset db -p '{"spec":{"template":{"metadata":{"annotations":{"v":"2"}}}}}' >/dev/null
-ok "its rollout is complete" k rollout status statefulset db --timeout=40s
+ok "its rollout is complete" k rollout status statefulset db --timeout=90s
 matches "history has two revisions" '^2 ' "$(k rollout history statefulset db)"
 where=$(field pod db-2 '{.spec.nodeName}') lost=db-2
 if [ "$where" = node-1 ]; then
@@ -97,7 +97,7 @@ k scale statefulset store --replicas=1 >/dev/null
 ok "one goes" until_true 10 names_are app=store store-0
 k scale statefulset store --replicas=2 >/dev/null
 k patch statefulset store -p '{"spec":{"updateStrategy":{"rollingUpdate":{"partition":1}},"template":{"metadata":{"annotations":{"v":"2"}}}}}' >/dev/null
-ok "its rollout stops at the partition" k rollout status statefulset store --timeout=30s
+ok "its rollout stops at the partition" k rollout status statefulset store --timeout=90s
 is "store-0 keeps the old template" " 2" "$(field pod store-0 '{.metadata.annotations.v}') $(field pod store-1 '{.metadata.annotations.v}')"
 who() { timeout 5 "$kubectl" exec store-1 -- sort -u /data/who; }
 is "what the first store-1 wrote is with the present one" "store-1" "$(until_true 10 who >/dev/null; who)"

@@ -8,13 +8,13 @@ start_cluster
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
 same_manager() { [ "$(awk '{print $1, $22}' "/proc/${manager% *}/stat" 2>/dev/null)" = "$manager" ]; }
 deploy() { # NAME REPLICAS: waits until all run
-    k create deployment "$1" --image=localhost/m8-web:1 --replicas="$2" >/dev/null && k rollout status deployment "$1" --timeout=30s
+    k create deployment "$1" --image=localhost/m8-web:1 --replicas="$2" >/dev/null && k rollout status deployment "$1" --timeout=90s
 }
 spread_of() { # NAME: containers of the Deployment per node, sorted, as podman sees them
     for n in 1 2 3; do podman_of node-$n ps --format '{{.Image}} {{.Names}}' | grep -c "m8-web:1 .*_$1-"; done | sort -n | xargs
 }
 state_of() { k policy list | awk -v point="$1" -v name="$2" '$1 == point && $2 == name {print $5}'; }
-has_event() { k get events -A | grep -E "$1" | grep -qE "$2"; }
+has_event() { grep -qE "$2" <<<"$(k get events -A | grep -E "$1")"; }
 
 is "spread is in force" Active "$(state_of scheduler.score spread)"
 is "binpack is known, not in force" Inactive "$(state_of scheduler.score binpack)"
@@ -29,7 +29,7 @@ cat >"$work/packed.json" <<'END'
 END
 ok "policy use scheduler.score binpack" k policy use scheduler.score binpack
 ok "three more are applied" k apply -f "$work/packed.json"
-ok "they run" k rollout status deployment packed --timeout=30s
+ok "they run" k rollout status deployment packed --timeout=90s
 is "binpack: all on one node" "0 0 3" "$(spread_of packed)"
 ok "policy rollback takes the choice back" k policy rollback scheduler.score
 is "spread is in force again" Active "$(state_of scheduler.score spread)"

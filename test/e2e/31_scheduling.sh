@@ -32,7 +32,7 @@ k apply -f manifests/scheduling/gate.yaml >/dev/null
 is "a gated pod says so" SchedulingGated "$(field pod gated '{.status.conditions[?(@.type=="PodScheduled")].reason}')"
 is "and has no node" "" "$(field pod gated '{.spec.nodeName}')"
 k patch pod gated --type=json -p '[{"op":"remove","path":"/spec/schedulingGates"}]' >/dev/null
-ok "without its gate it runs" k wait --for=condition=Ready pod gated --timeout=20s
+ok "without its gate it runs" k wait --for=condition=Ready pod gated --timeout=90s
 k delete pod gated >/dev/null
 
 k apply -f manifests/scheduling/priority.yaml >/dev/null
@@ -50,10 +50,10 @@ spec:
 END
 }
 for i in 1 2 3; do pod "filler-$i" filler $((cpu * 8 / 10)); done
-ok "three fillers fill the nodes" k wait --for=condition=Ready pod -l app=filler --timeout=30s
+ok "three fillers fill the nodes" k wait --for=condition=Ready pod -l app=filler --timeout=90s
 is "their priority comes from the class" -10 "$(field pod filler-1 '{.spec.priority}')"
 pod vip important $((cpu * 5 / 10))
-ok "the important pod gets room" k wait --for=condition=Ready pod vip --timeout=30s
+ok "the important pod gets room" k wait --for=condition=Ready pod vip --timeout=90s
 is "one filler went, two are there" 2 "$(k get pods -l app=filler --no-headers | wc -l)"
 matches "an Event says for whom" "Preempted by pod default/vip on node node-" "$(k get events)"
 matches "and it is on the node where room was made" "on node $(field pod vip '{.spec.nodeName}')\$" "$(k get events | grep Preempted)"

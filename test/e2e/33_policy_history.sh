@@ -9,7 +9,7 @@ manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
 same_manager() { [ "$(awk '{print $1, $22}' "/proc/${manager% *}/stat" 2>/dev/null)" = "$manager" ]; }
 log() { k policy log -o json "$@"; }
 deploy() { # NAME REPLICAS: waits until all run
-    k create deployment "$1" --image=localhost/m8-web:1 --replicas="$2" >/dev/null && k rollout status deployment "$1" --timeout=30s
+    k create deployment "$1" --image=localhost/m8-web:1 --replicas="$2" >/dev/null && k rollout status deployment "$1" --timeout=90s
 }
 
 ok "three pods run" deploy web 3
@@ -56,7 +56,7 @@ ok "a namespace with a strategy of its own" k apply -f manifests/policies/team.y
 ok "policy use -n says it in one line" k policy use scheduler.score binpack -n team
 ok "a pod in each" sh -c "'$kubectl' run here --image=localhost/m8-web:1 && '$kubectl' run there -n team --image=localhost/m8-web:1"
 scheduled_by() { k get pod "$@" -o jsonpath='{.metadata.annotations.minik8s\.io/scheduled-by}' | grep -oE 'score [a-z]+'; }
-ok "both run" sh -c "'$kubectl' wait pod/here --for=condition=Ready --timeout=20s && '$kubectl' wait -n team pod/there --for=condition=Ready --timeout=20s"
+ok "both run" sh -c "'$kubectl' wait pod/here --for=condition=Ready --timeout=90s && '$kubectl' wait -n team pod/there --for=condition=Ready --timeout=90s"
 is "each was placed by its namespace's policies" "score spread, score binpack" "$(scheduled_by here), $(scheduled_by there -n team)"
 
 # Swapped again and again while pods are placed: each decision is one version's, and can be taken again by it.
@@ -65,7 +65,7 @@ k create deployment many --image=localhost/m8-web:1 --replicas=12 >/dev/null
 for i in $(seq 1 40); do
     k patch policy first --type=merge -p "{\"spec\":{\"source\":$(sed "s/100 or 0/$i or 0/; s/expect = 100/expect = $i/" "$work/first.lua" | jq -Rs .)}}" >/dev/null
 done
-ok "forty swaps while a Deployment comes up" k rollout status deployment many --timeout=40s
+ok "forty swaps while a Deployment comes up" k rollout status deployment many --timeout=90s
 ok "every decision is the same when it is taken again" k policy test --replay=10m
 k policy use scheduler.score spread preferred least-requested >/dev/null
 k delete deployment many --wait=false >/dev/null
@@ -74,13 +74,14 @@ k delete deployment many --wait=false >/dev/null
 ok "a policy as an object" k apply -f manifests/policies/restart-quick.yaml
 ok "policy use restart.backoff" k policy use restart.backoff quick
 ok "a node has it on its disk" until_true 5 grep -q quick "$MINIK8S_DIR/nodes/node-3/agent/policies.json"
+since=$(now)
 ok "a pod that crashes" k run crash --image=localhost/m8-busybox:1 --restart=Always -- false
 restarts() { [ "$(k get pod crash -o jsonpath='{.status.containerStatuses[0].restartCount}')" -ge 5 ]; }
-ok "has been started five times again within 25 s (doubling: 31 s)" until_true 25 restarts
+within 25000 "has been started five times again (doubling: 31 s)" 25 restarts
 
 # A rollout in steps; a bad one is taken back.
 ok "rollouts in steps" k apply -f manifests/policies/canary.yaml
-k set image deployment/web '*=localhost/m8-web:2' >/dev/null && k rollout status deployment web --timeout=30s >/dev/null
+k set image deployment/web '*=localhost/m8-web:2' >/dev/null && k rollout status deployment web --timeout=90s >/dev/null
 news() { log --point=rollout --object=default/web --tail=1000 | jq -c '[.decisions[] | select(.by | startswith("canary")) | .result.new] | unique'; }
 is "two of three first (34 %), then all" "[2,3]" "$(news)"
 k set image deployment/web '*=localhost/nowhere:1' >/dev/null
@@ -101,5 +102,5 @@ cat >"$work/three.json" <<'END'
 END
 nodes_of_three() { "$@" get pods -l app=three -o jsonpath='{range .items[*]}{.spec.nodeName}{"\n"}{end}' | sort -u | grep -c node; }
 ok "the same Deployment in both" sh -c "'$kubectl' apply -f '$work/three.json' && '$kubectl' --kubeconfig '$other/kubeconfig' apply -f '$work/three.json'"
-ok "it runs in both" sh -c "'$kubectl' rollout status deployment three --timeout=30s && '$kubectl' --kubeconfig '$other/kubeconfig' rollout status deployment three --timeout=30s"
+ok "it runs in both" sh -c "'$kubectl' rollout status deployment three --timeout=90s && '$kubectl' --kubeconfig '$other/kubeconfig' rollout status deployment three --timeout=90s"
 is "spread over three nodes here, on one there" "3 1" "$(nodes_of_three k) $(nodes_of_three o)"

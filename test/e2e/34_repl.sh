@@ -10,7 +10,7 @@ manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
 same_manager() { [ "$(awk '{print $1, $22}' "/proc/${manager% *}/stat" 2>/dev/null)" = "$manager" ]; }
 repl() { timeout 60 "$kubectl" repl "$@" 2>&1; }
 lua() { repl -e "$1"; }
-k create deployment web --image=localhost/m8-web:1 --replicas=3 >/dev/null && k rollout status deployment web --timeout=40s >/dev/null
+k create deployment web --image=localhost/m8-web:1 --replicas=3 >/dev/null && k rollout status deployment web --timeout=90s >/dev/null
 
 is "the pods are counted" 3 "$(lua 'return #k.pods{}')"
 matches "objects come in columns" 'default +web-.* +Running +node-[12] +10\.' "$(lua 'k.pods{ns="default", label="app=web"}')"
@@ -100,7 +100,7 @@ matches "so is one that eats memory" 'out of memory|stopped after' "$(lua 'local
 matches "and strings that grow" 'out of memory' "$(lua 'local s = ("x"):rep(60000) while true do s = s .. s end')"
 matches "nothing hides it" 'nil value' "$(lua 'pcall(function() while true do end end)')"
 ok "the manager is the same process" same_manager
-ok "and works" sh -c "'$kubectl' scale deployment web --replicas=2 >/dev/null && '$kubectl' rollout status deployment web --timeout=20s"
+ok "and works" sh -c "'$kubectl' scale deployment web --replicas=2 >/dev/null && '$kubectl' rollout status deployment web --timeout=90s"
 
 # a terminal
 steps=$(HOME=$work timeout 120 python3 test/e2e/repl_pty.py "$kubectl" 2>&1)

@@ -89,7 +89,7 @@ is "and the others go on" "only for port-forward" "$(curl -s -m 5 http://127.0.0
 unforward
 says "a port name that is not there" "does not have a named port 'nope'" port-forward talker 19000:nope
 k create deployment web --image=localhost/m8-web:1 --replicas=2 >/dev/null && k expose deployment web --port=80 --target-port=80 >/dev/null
-k rollout status deployment/web --timeout=30s >/dev/null
+k rollout status deployment/web --timeout=90s >/dev/null
 forward svc/web 19003:80
 matches "port-forward to a Service: its port leads to the pod's" 'pod=web-' "$(curl -s -m 5 http://127.0.0.1:19003/)"
 unforward

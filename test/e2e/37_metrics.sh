@@ -37,8 +37,8 @@ spec:
     - {name: shell, image: localhost/m8-busybox:1, command: [sh, -c, "head -c 3000000 /dev/zero >/written; sleep infinity"]}
     - {name: idle, image: localhost/m8-busybox:1, command: [sleep, infinity]}
 END
-ok "the web server runs" k rollout status deployment burner --timeout=30s
-ok "the client runs" k wait --for=condition=Ready pod/client --timeout=30s
+ok "the web server runs" k rollout status deployment burner --timeout=90s
+ok "the client runs" k wait --for=condition=Ready pod/client --timeout=90s
 pod=$(k get pods -l app=burner -o 'jsonpath={.items[0].metadata.name}')
 uid=$(field pod "$pod" '{.metadata.uid}') node=$(field pod "$pod" '{.spec.nodeName}')
 id=$(field pod "$pod" '{.status.containerStatuses[0].containerID}')

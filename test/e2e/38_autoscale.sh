@@ -9,7 +9,7 @@ start_cluster
 replicas_are() { [ "$(field deployment "$1" '{.spec.replicas}')" = "$2" ]; }
 condition() { k get hpa "$1" -o "jsonpath={.status.conditions[?(@.type==\"$2\")].$3}"; }
 condition_is() { [ "$(condition "$1" "$2" "$3")" = "$4" ]; }
-has_event() { k get events | grep -qE "$1.*$2"; }
+has_event() { grep -qE "$1.*$2" <<<"$(k get events)"; }
 try() { k apply -f - 2>&1; }
 
 # --- bad input: errors with the field's path ---
@@ -36,7 +36,7 @@ k delete hpa bad >/dev/null
 
 # --- up to max under load ---
 k apply -f manifests/autoscale/web.yaml -f manifests/autoscale/hpa.yaml >/dev/null
-ok "the server runs" k rollout status deployment burner --timeout=30s
+ok "the server runs" k rollout status deployment burner --timeout=90s
 ok "figures arrive" until_true 10 condition_is burner ScalingActive status True
 matches "get hpa" '^burner +Deployment/burner +cpu: [0-9]+%/100% +1 +5 +1 ' "$(k get hpa burner)"
 k apply -f manifests/autoscale/load.yaml >/dev/null
@@ -72,7 +72,7 @@ k delete -f manifests/autoscale/hpa.yaml >/dev/null
 
 # --- the behaviour sets the speed (4 s instead of 15) ---
 sed 's/periodSeconds: 15/periodSeconds: 4/' manifests/autoscale/slow.yaml | k apply -f - >/dev/null
-ok "the slow one runs" k rollout status deployment slow --timeout=30s
+ok "the slow one runs" k rollout status deployment slow --timeout=90s
 slow_ip=$(k get pods -l app=slow -o 'jsonpath={.items[0].status.podIP}')
 on node-1 curl -sf -o /dev/null "http://$slow_ip:8080/alloc?mb=120"
 ok "three pods in the end" until_true 30 replicas_are slow 3
@@ -84,7 +84,7 @@ k delete -f manifests/autoscale/slow.yaml >/dev/null
 
 # --- a Service as target, requests per second ---
 k apply -f manifests/autoscale/by-service.yaml >/dev/null
-ok "the shop runs" k rollout status deployment shop --timeout=30s
+ok "the shop runs" k rollout status deployment shop --timeout=90s
 shop=$(field service shop '{.spec.clusterIP}')
 on node-3 sh -c "while [ -e '$work' ] && [ ! -e '$work/closed' ]; do curl -sf -m 2 http://$shop/ http://$shop/ http://$shop/ http://$shop/ http://$shop/ http://$shop/ http://$shop/ http://$shop/; done" >/dev/null &
 buying=$!

@@ -38,7 +38,7 @@ for file in deadline order backoff hooks readiness-gate stop-signal stdin; do
 done
 
 # ---- order
-k wait --for=condition=Ready pod/order --timeout=30s >/dev/null
+k wait --for=condition=Ready pod/order --timeout=90s >/dev/null
 is "init containers one after another, sidecars before the application" "init-one,start first,start second,init-two,start app," "$(lines)"
 is "status: every init container is ready" "true true true true" "$(pod order '.status.initContainerStatuses[*].ready')"
 k delete pod order >/dev/null
@@ -86,7 +86,7 @@ k delete pod stop-signal >/dev/null
 is "lifecycle.stopSignal asks the container to end" quit "$(cat /tmp/m8-stop/signal)"
 
 # ---- standard input
-k wait --for=jsonpath='{.status.phase}'=Running pod/reader --timeout=20s >/dev/null
+k wait --for=jsonpath='{.status.phase}'=Running pod/reader --timeout=90s >/dev/null
 reader=$(podman_of node-1 ps -q --filter label=io.minik8s.pod.name=reader --filter label=io.minik8s.container=main)
 printf 'one\ntwo\n' | timeout 10 "$minik8s" cluster podman node-1 attach "$reader" >/dev/null 2>&1
 ok "stdinOnce: the input ends with its first client" until_true 5 says Succeeded pod reader .status.phase

@@ -104,7 +104,7 @@ k apply -f - >/dev/null <<<'{"apiVersion":"v1","kind":"Pod","metadata":{"name":"
 says_why() { has "$(k get events --field-selector involvedObject.name=orphan -o 'jsonpath={.items[*].message}')" 'the token of service account "reader"'; }
 ok "a token that cannot be had is said in an Event" until_true 10 says_why
 k create serviceaccount reader >/dev/null 2>&1 || k apply -f $PODS/token.yaml >/dev/null
-ok "and the pod starts when the account is there" k wait --for=condition=Ready pod/orphan --timeout=20s
+ok "and the pod starts when the account is there" k wait --for=condition=Ready pod/orphan --timeout=90s
 refused "a token for less than ten minutes is refused" "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds" \
     '{"volumes":[{"name":"v","projected":{"sources":[{"serviceAccountToken":{"path":"t","expirationSeconds":60}}]}}],"containers":[{"name":"a","image":"b"}]}'
 refused "a path that leads out is refused" "serviceAccountToken.path" \

@@ -49,10 +49,10 @@ ok "without imagePullSecrets: ErrImagePull or its back-off" until_true 10 pull_f
 ok "with the registry's words" has "$(waiting locked)" "unauthorized"
 ok "and an Event" event locked "Failed to pull image \"$REGISTRY/private/busybox:1\""
 k apply -f $PODS/private-image.yaml >/dev/null
-ok "with imagePullSecrets it runs" k wait --for=condition=Ready pod/private --timeout=20s
+ok "with imagePullSecrets it runs" k wait --for=condition=Ready pod/private --timeout=90s
 pulled=$(podman_of node-1 images --format '{{.Repository}}:{{.Tag}}')
 ok "the image lies on the node" has "$pulled" "$REGISTRY/private/busybox:1"
-listed() { k describe node node-1 | grep -qE "^  $REGISTRY/private/busybox:1 +[1-9][0-9]*[kM]$"; }
+listed() { grep -qE "^  $REGISTRY/private/busybox:1 +[1-9][0-9]*[kM]$" <<<"$(k describe node node-1)"; }
 ok "which describe node shows, with its size" until_true 5 listed
 ok "Event: Pulling" event private "Pulling image \"$REGISTRY/private/busybox:1\""
 ok "Event: Pulled, with the time it took" until_true 5 event private "Successfully pulled image \"$REGISTRY/private/busybox:1\" in"
@@ -67,7 +67,7 @@ ok "no message and no log has a password" refuses grep -qE 'opensaysme|sesame' <
 
 k apply -f - >/dev/null <<<'{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"puller"},"imagePullSecrets":[{"name":"registry"}],"automountServiceAccountToken":false}'
 run_image by-account "$REGISTRY/private/busybox:1" '"serviceAccountName":"puller",' ',"imagePullPolicy":"Always"'
-ok "imagePullSecrets of the ServiceAccount" k wait --for=condition=Ready pod/by-account --timeout=20s
+ok "imagePullSecrets of the ServiceAccount" k wait --for=condition=Ready pod/by-account --timeout=90s
 
 # ---- images that cannot be had
 run_image unknown "$REGISTRY/private/none:9" '"imagePullSecrets":[{"name":"registry"}],'

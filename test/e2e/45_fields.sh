@@ -55,7 +55,7 @@ k patch node node-2 --type=merge -p '{"spec":{"taints":[{"key":"m8-fields","valu
 for file in pod more services; do
     k apply -f $FILES/$file.yaml >/dev/null || echo "# apply $file.yaml failed"
 done
-k wait --for=condition=Ready pod/fields --timeout=30s >/dev/null
+k wait --for=condition=Ready pod/fields --timeout=90s >/dev/null
 ok "init container, sidecar with startupProbe, main: in this order" says "made by init" main 'cat /disk/main'
 
 # ---- one pod with many fields

@@ -10,7 +10,7 @@ pod() { # NAME, the rest of its spec on standard input
     { printf 'apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec:\n  terminationGracePeriodSeconds: 1\n' "$1" && cat; } | k apply -f - >/dev/null
 }
 pod healthy <<<'  containers: [{name: c, image: "localhost/m8-web:1"}]'
-ok "a healthy pod is ready" k wait --for=condition=Ready pod healthy --timeout=20s
+ok "a healthy pod is ready" k wait --for=condition=Ready pod healthy --timeout=90s
 before=$(identity healthy c)
 
 pod no-image <<<'  containers: [{name: c, image: "localhost/there-is-none:1", imagePullPolicy: Never}]'
@@ -63,11 +63,11 @@ matches "an Event says so" '^BackOff: ' "$(events_of exits)"
 k create configmap settings --from-literal=a=b >/dev/null
 k create secret generic keys --from-literal=a=b >/dev/null
 since=$(now)
-ok "the ConfigMap comes: the pod starts" k wait --for=condition=Ready pod no-config --timeout=20s
-ok "the Secret comes: the pod starts" k wait --for=condition=Ready pod no-key --timeout=20s
+ok "the ConfigMap comes: the pod starts" k wait --for=condition=Ready pod no-config --timeout=90s
+ok "the Secret comes: the pod starts" k wait --for=condition=Ready pod no-key --timeout=90s
 note "after $(($(now) - since)) ms"
 
 is "the healthy pod was not disturbed" "$before" "$(identity healthy c)"
 is "nor restarted" 0 "$(field pod healthy '{.status.containerStatuses[0].restartCount}')"
-ok "all can be deleted" k delete pods --all --timeout=20s
+ok "all can be deleted" k delete pods --all --timeout=90s
 is "podman has none of them" 0 "$(podman_of node-1 ps -a --format '{{.Names}}' | grep -c m8_)"

@@ -55,7 +55,7 @@ spec:
           - secret: {name: keys}
           - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
 END
-ok "a pod of three containers with eight volumes is ready" k wait --for=condition=Ready pod volumes --timeout=20s
+ok "a pod of three containers with eight volumes is ready" k wait --for=condition=Ready pod volumes --timeout=90s
 in_a() { k exec volumes -c a -- "$@"; }
 in_b() { k exec volumes -c b -- "$@"; }
 in_c() { k exec volumes -c c -- "$@"; }
@@ -114,6 +114,6 @@ within 2000 "a changed annotation too" 10 reads /self/note second
 is "without a restart" "$before" "$(identity volumes b)"
 
 # After the pod nothing of its volumes is left, but what is the machine's.
-k delete pod volumes --timeout=20s >/dev/null
+k delete pod volumes --timeout=90s >/dev/null
 ok "after deletion none of its mounts is left" until_true 5 sh -c "! grep -q '$MINIK8S_DIR/nodes/node-1/agent/volumes/' /proc/self/mountinfo"
 is "the machine's files stay" "of b" "$(cat "$machine/new")"

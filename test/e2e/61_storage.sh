@@ -48,16 +48,16 @@ deliver() { sed "s/SERVER/$server/; s|ssh-ed25519 HOSTKEY|$hostkey|" "$FILES/$1"
 phase() { field "$1" "$2" '{.status.phase}'; }
 is_phase() { [ "$(phase "$1" "$2")" = "$3" ]; }
 in_pod() { timeout 10 "$kubectl" exec "$1" -- sh -c "$2" 2>&1 </dev/null; }
-ready() { k wait --for=condition=Ready "pod/$1" --timeout=20s; }
+ready() { k wait --for=condition=Ready "pod/$1" --timeout=90s; }
 gone() { ! k get "$1" "$2"; }
-told() { events_of "$1" | grep -qE -- "$2"; } # OBJECT PATTERN: in its Events
+told() { grep -qE -- "$2" <<<"$(events_of "$1")"; } # OBJECT PATTERN: in its Events
 mounts_of() { # NODE VOLUME: how the kernel lists it
     grep -F " $MINIK8S_DIR/nodes/$1/agent/mounts/$2/data " /proc/self/mountinfo | sed 's/.* - \([^ ]*\) .*/\1/'
 }
 is_mounted() { [ "$(mounts_of "$1" "$2")" = fuse.sshfs ]; }
 no_mount() { [ -z "$(mounts_of "$1" "$2")" ] && [ ! -e "$MINIK8S_DIR/nodes/$1/agent/mounts/$2" ]; }
 sshfs_of() { pgrep -f "^sshfs .* $MINIK8S_DIR/nodes/$1/agent/mounts/$2/data$"; } # NODE VOLUME: its process
-pending_why() { field pod "$1" '{.status.conditions[?(@.type=="PodScheduled")].message}' | grep -qF -- "$2"; }
+pending_why() { grep -qF -- "$2" <<<"$(field pod "$1" '{.status.conditions[?(@.type=="PodScheduled")].message}')"; }
 
 # ---- made by hand
 k apply -f $FILES/static.yaml >/dev/null
@@ -73,7 +73,7 @@ ok "where it is readOnly nothing is written" refuses in_pod static 'echo x >/see
 k delete pvc static-host --wait=false >/dev/null
 ok "a claim in use stays and says for whom" until_true 5 told static-host 'ClaimInUse: .*pods that use the claim: static'
 is "it is Terminating" Terminating "$(k get pvc static-host --no-headers | awk '{print $2}')"
-k delete pod static --timeout=20s >/dev/null
+k delete pod static --timeout=90s >/dev/null
 ok "it goes with its pod" until_true 5 gone pvc static-host
 ok "Retain: the volume is Released" until_true 5 is_phase pv static-host Released
 is "and its data is there" host "$(cat $HOST/host/file)"
@@ -87,7 +87,7 @@ folder=$(field pv "$(field pvc data '{.spec.volumeName}')" '{.spec.local.path}')
 in_pod dynamic 'echo data >/data/file'
 is "a folder of that node" data "$(cat "$folder/file")"
 is "fsGroup owns it" "4242 2777" "$(stat -c '%g %a' "$folder")"
-k delete pod dynamic --timeout=20s >/dev/null
+k delete pod dynamic --timeout=90s >/dev/null
 k delete pvc data >/dev/null
 ok "Delete: the volume goes with its claim" until_true 5 gone pv "$(basename "$folder")"
 ok "and its folder" test ! -e "$folder"
@@ -109,13 +109,13 @@ END
 }
 keeper
 ok "a pod writes into it" ready keeper
-k delete pod keeper --timeout=20s >/dev/null
+k delete pod keeper --timeout=90s >/dev/null
 keeper
 ok "the next pod with the claim" ready keeper
 is "goes back to the node of the volume" "$at" "$(node_of keeper)"
 is "and finds what the first one wrote" 2 "$(in_pod keeper 'wc -l </d/log')"
 folder=$(field pv "$volume" '{.spec.local.path}')
-k delete pod keeper --timeout=20s >/dev/null
+k delete pod keeper --timeout=90s >/dev/null
 k delete pvc kept >/dev/null
 ok "Retain: the volume is Released" until_true 5 is_phase pv "$volume" Released
 is "its folder stays" 2 "$(wc -l <"$folder/log")"
@@ -131,7 +131,7 @@ ok "its folder is there" test -d "$folder"
 k patch pvc scratchpad-scratch -p '{"spec":{"resources":{"requests":{"storage":"3Gi"}}}}' >/dev/null
 grown() { [ "$(field pvc scratchpad-scratch '{.status.capacity.storage}')" = 3Gi ]; }
 ok "allowVolumeExpansion: a claim grows" until_true 5 grown
-k delete pod scratchpad --timeout=20s >/dev/null
+k delete pod scratchpad --timeout=90s >/dev/null
 ok "the claim goes with the pod" until_true 10 gone pvc scratchpad-scratch
 ok "and the folder" until_true 5 test ! -e "$folder"
 
@@ -152,9 +152,9 @@ ok "and in no log" refuses grep -rqF "$secret" "$MINIK8S_DIR" --include='*.log' 
 process=$(sshfs_of node-1 remote)
 "$minik8s" cluster restart agent node-1 --kill >/dev/null
 is "the agent dies: its mount goes on" "from node-1" "$(cat "${key%secret/key}data/file")"
-ok "the next agent is there" k wait --for=condition=Ready node/node-1 --timeout=20s
+ok "the next agent is there" k wait --for=condition=Ready node/node-1 --timeout=90s
 is "the same sshfs" "$process" "$(sshfs_of node-1 remote)"
-k delete pod writer --timeout=20s >/dev/null
+k delete pod writer --timeout=90s >/dev/null
 ok "the last pod goes: no mount, no folder" until_true 10 no_mount node-1 remote
 is "no process" "" "$(sshfs_of node-1 remote)"
 # the same pod once more, elsewhere
@@ -164,7 +164,7 @@ ok "a pod on node-2 takes over" ready reader
 is "and reads what was written on node-1" "from node-1" "$(in_pod reader 'cat /remote/file')"
 kill -KILL "$(sshfs_of node-2 remote)"
 ok "its sshfs dies: it is mounted again" until_true 10 is_mounted node-2 remote
-k delete pod reader --timeout=20s >/dev/null
+k delete pod reader --timeout=90s >/dev/null
 reader
 ok "the next pod" ready reader
 is "reads again" "from node-1" "$(in_pod reader 'cat /remote/file')"
@@ -174,7 +174,7 @@ deliver sshfs-class.yaml
 both() { [ "$(ls "$HOST"/export/pvc-*/ 2>/dev/null | wc -l)" = 2 ]; }
 ok "sshfs on demand: both pods write into one folder of the server" until_true 20 both
 k delete deployment shared >/dev/null
-k delete pvc shared --timeout=20s >/dev/null
+k delete pvc shared --timeout=90s >/dev/null
 empty() { [ "$(ls "$HOST/export")" = file ]; }
 ok "Delete: the claim goes, its folder and no other" until_true 20 empty
 

@@ -54,7 +54,7 @@ placed() { [ "$(k get pods -l example=gpu --no-headers | grep -c ' Running ')" =
 ok "two of three pods with a GPU find a place" until_true 20 placed
 waits=$(k get pods -l example=gpu --no-headers | grep Pending | cut -d' ' -f1)
 mapfile -t runs < <(k get pods -l example=gpu --no-headers | grep ' Running ' | cut -d' ' -f1)
-why() { k get events --field-selector "involvedObject.name=$waits" -o 'jsonpath={.items[*].message}' | grep -q 'Insufficient nvidia.com/gpu'; }
+why() { grep -q 'Insufficient nvidia.com/gpu' <<<"$(k get events --field-selector "involvedObject.name=$waits" -o 'jsonpath={.items[*].message}')"; }
 ok "the third is told why it waits" until_true 5 why
 is "each sees one device, not the other's" "nvidia0 nvidia1" "$(for pod in "${runs[@]}"; do devices "$pod"; done | sort | tr '\n' ' ' | sed 's/ $//')"
 ok "and may use it" timeout 10 "$kubectl" exec "${runs[0]}" -- sh -c 'echo x >/dev/nvidia[0-9]'
@@ -62,7 +62,7 @@ matches "describe node shows how many are given" "nvidia.com/gpu: 2 of 2" "$(k d
 freed=$(devices "${runs[0]}")
 "$minik8s" cluster restart agent node-1 --kill >/dev/null 2>&1
 k delete pod "${runs[0]}" >/dev/null
-ok "after a restart of the agent the third gets the device that is given back" k wait --for=condition=Ready "pod/$waits" --timeout=20s
+ok "after a restart of the agent the third gets the device that is given back" k wait --for=condition=Ready "pod/$waits" --timeout=90s
 is "that one" "$freed" "$(devices "$waits")"
 k delete pods -l example=gpu --wait=false >/dev/null
 
@@ -111,7 +111,7 @@ k apply -f manifests/gpu/matmul.yaml >/dev/null
 begun() { grep -q begun "$SLURM_JOBS/default.$1."*/.minik8s/stdout; }
 until_true 20 running long && until_true 20 begun kept
 long=$(of long slurmId)
-ok "deleting a job waits until Slurm has ended it" k delete gpujob long --timeout=20s
+ok "deleting a job waits until Slurm has ended it" k delete gpujob long --timeout=90s
 is "which was cancelled" CANCELLED "$(slurm run squeue -h -t all -j "$long" -o %T)"
 ok "nothing of it stays" refuses k get serviceaccount long-submitter
 until_true 20 begun ssh-kept
@@ -131,7 +131,7 @@ is "blobs of its own job only, under their digest only" "200 200 422 403" \
 
 # ---- Slurm cannot, or will not
 is "a Slurm that refuses our token: pending, with the reason" "Pending SlurmUnavailable" "$(of closed state) $(of closed reason)"
-ok "such a job can be deleted: Slurm never had it" k delete gpujob closed --timeout=10s
+ok "such a job can be deleted: Slurm never had it" k delete gpujob closed --timeout=90s
 matches "nodes that are drained: pending, in Slurm's words" "Pending (Resources|ReqNodeNotAvail|PartitionConfig|NodeDown|ReqNode.*|PartitionNodeLimit)" "$(of drained state) $(of drained reason)"
 slurm run scontrol update nodename=gpu1 state=resume
 ok "the others end" until_true 30 all_ended
@@ -202,6 +202,6 @@ is "none was run twice" "20 0" "$(wc -l <"$SLURM/ran") $(sort "$SLURM/ran" | uni
 is "none was handed over twice" "" "$(grep -o ' Name=n-[0-9]*' "$SLURM/jobcomp.log" | sort | uniq -d)"
 ok "a job over its time limit ends" until_true 110 ended limited
 is "as Timeout, with what it had printed, and Slurm says so" "Timeout begun TIMEOUT" "$(of limited state) $(of limited stdout) $(record limited JobState)"
-k delete gpujobs --all --timeout=20s >/dev/null
+k delete gpujobs --all --timeout=90s >/dev/null
 no_blobs() { [ -z "$(ls -A "$MINIK8S_DIR/server/blobs")" ]; }
 ok "what belongs to deleted jobs goes with them" until_true 10 no_blobs
