@@ -18,6 +18,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "client/client.h"
+#include "events.h"
 #include "runtime/runtime.h"
 
 #define IMAGE "localhost/m8-web:1"
@@ -47,20 +48,9 @@ struct bench {
     int64_t begin_ns;
     int64_t *latencies; /* of pods, in the order in which they were ready */
     struct map seen;    /* names of pods that were Running */
-    struct str events;
+    struct events events;
     bool deleting;
 };
-
-static _Noreturn void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "bench_many: %s: %s\n", what, why);
-    exit(1);
-}
-
-static int64_t now(void)
-{
-    return clock_system.monotonic_ns(NULL);
-}
 
 static int by_time(const void *a, const void *b)
 {
@@ -93,12 +83,9 @@ static void one_done(struct bench *b)
 
 /* ---- through the cluster ---- */
 
-static void on_event_line(struct bench *b, const char *line, size_t len)
+static void on_event(void *arg, const cJSON *event)
 {
-    auto_err err = NULL;
-    auto_json event = json_parse(line, len, &err);
-    if (!event)
-        fail("event", err_message(err));
+    struct bench *b = arg;
     const char *name = json_string_or(event, "object.metadata.name", "");
     bool running = str_eq(json_string(event, "object.status.phase"), "Running");
     bool gone = str_eq(json_string(event, "type"), "DELETED");
@@ -106,29 +93,6 @@ static void on_event_line(struct bench *b, const char *line, size_t len)
         map_set(&b->seen, name, b);
         one_done(b);
     }
-}
-
-static bool on_event_data(void *arg, int status, const char *data, size_t len)
-{
-    struct bench *b = arg;
-    if (status != 200)
-        fail("watch", data);
-    str_add_n(&b->events, data, len);
-    char *end;
-    while ((end = memchr(b->events.data, '\n', b->events.len))) {
-        size_t line = (size_t)(end - b->events.data);
-        on_event_line(b, b->events.data, line);
-        memmove(b->events.data, end + 1, b->events.len - line - 1);
-        b->events.len -= line + 1;
-    }
-    return true;
-}
-
-static void on_watch_end(void *arg, const struct http_response *response, struct err *err)
-{
-    (void)arg;
-    (void)response;
-    fail("watch", err ? err_message(err) : "it ended");
 }
 
 static void on_accepted(void *arg, const struct http_response *response, struct err *err)
@@ -155,12 +119,8 @@ static void send(struct bench *b, const char *method, const char *target, const 
 
 static void through_cluster(struct bench *b)
 {
-    const struct http_call watch = {.method = "GET",
-                                    .target = PODS "?watch=true&labelSelector=bench%3Dmany",
-                                    .on_data = on_event_data,
-                                    .on_response = on_watch_end,
-                                    .arg = b};
-    b->server->ops->call(b->server, &watch);
+    b->events = (struct events){.event = on_event, .arg = b};
+    events_watch(&b->events, b->server, PODS "?watch=true&labelSelector=bench%3Dmany");
     begin(b);
     for (size_t i = 0; i < b->n_pods; i++) {
         auto_free char *body =
@@ -354,7 +314,7 @@ int main(int argc, char **argv)
     loop_free(b.loop);
     kubeconfig_fini(&b.config);
     map_fini(&b.seen);
-    str_free(&b.events);
+    str_free(&b.events.text);
     free(b.latencies);
     return 0;
 }

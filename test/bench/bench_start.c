@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "client/client.h"
+#include "events.h"
 #include "runtime/runtime.h"
 
 #define IMAGE "localhost/m8-web:1"
@@ -33,22 +34,11 @@ struct bench {
     struct runtime_podman_options options;
     char *directory, *node, *hosts;
     char name[32], address[64];
-    struct str events;
+    struct events events;
     bool running, gone;
     int64_t running_ns;
     int status;
 };
-
-static _Noreturn void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "bench_start: %s: %s\n", what, why);
-    exit(1);
-}
-
-static int64_t now(void)
-{
-    return clock_system.monotonic_ns(NULL);
-}
 
 static void sample(const char *name, int64_t ns)
 {
@@ -88,12 +78,9 @@ static void call(struct bench *b, struct http_client *client, const char *method
 
 /* ---- through the cluster ---- */
 
-static void on_event_line(struct bench *b, const char *line, size_t len)
+static void on_event(void *arg, const cJSON *event)
 {
-    auto_err err = NULL;
-    auto_json event = json_parse(line, len, &err);
-    if (!event)
-        fail("event", err_message(err));
+    struct bench *b = arg;
     if (!str_eq(json_string(event, "object.metadata.name"), b->name))
         return;
     if (str_eq(json_string(event, "type"), "DELETED")) {
@@ -105,39 +92,6 @@ static void on_event_line(struct bench *b, const char *line, size_t len)
         snprintf(b->address, sizeof(b->address), "%s", json_string_or(event, "object.status.podIP", ""));
         loop_stop(b->loop);
     }
-}
-
-static bool on_event_data(void *arg, int status, const char *data, size_t len)
-{
-    struct bench *b = arg;
-    if (status != 200)
-        fail("watch", data);
-    str_add_n(&b->events, data, len);
-    char *end;
-    while ((end = memchr(b->events.data, '\n', b->events.len))) {
-        size_t line = (size_t)(end - b->events.data);
-        on_event_line(b, b->events.data, line);
-        memmove(b->events.data, end + 1, b->events.len - line - 1);
-        b->events.len -= line + 1;
-    }
-    return true;
-}
-
-static void on_watch_end(void *arg, const struct http_response *response, struct err *err)
-{
-    (void)arg;
-    (void)response;
-    fail("watch", err ? err_message(err) : "it ended");
-}
-
-static void open_watch(struct bench *b)
-{
-    const struct http_call watch = {.method = "GET",
-                                    .target = "/api/v1/namespaces/default/pods?watch=true",
-                                    .on_data = on_event_data,
-                                    .on_response = on_watch_end,
-                                    .arg = b};
-    b->server->ops->call(b->server, &watch);
 }
 
 /* Until the container has answered a GET. */
@@ -266,7 +220,8 @@ int main(int argc, char **argv)
     json_init();
     log_set_level(LOG_WARN);
     open_all(&b, argv[1], argv[2]);
-    open_watch(&b);
+    b.events = (struct events){.event = on_event, .arg = &b};
+    events_watch(&b.events, b.server, "/api/v1/namespaces/default/pods?watch=true");
     for (int i = 0; i < atoi(argv[3]); i++) {
         through_cluster(&b, i);
         directly(&b, i);
@@ -275,7 +230,7 @@ int main(int argc, char **argv)
     b.podman->ops->free(b.podman);
     loop_free(b.loop);
     kubeconfig_fini(&b.config);
-    str_free(&b.events);
+    str_free(&b.events.text);
     free(b.directory);
     free(b.hosts);
     free(b.node);
