@@ -323,8 +323,10 @@ struct node_mount {
 };
 struct node_mount *node_mount_get(struct node *node, const char *name, const cJSON *spec);
 void node_mount_release(struct node_mount *mount);
-void node_mounts_unused(struct node *node); /* a pod let go of its volumes */
-void node_mounts_sweep(struct node *node);  /* the pods are known: ends what an earlier agent left */
+void node_mounts_unused(struct node *node);
+/* The pods are known, or one let go of its volumes: ends what nobody wants, also what an earlier agent left.
+ */
+void node_mounts_sweep(struct node *node);
 void node_mounts_init(struct node *node);
 void node_mounts_fini(struct node *node);
 /* The volume of a removal is mounted, or could not be (it will be tried again). */

@@ -510,7 +510,7 @@ void node_mounts_sweep(struct node *node)
             continue;
         struct node_mount *mount = node_mount_get(node, names[i], NULL);
         if (wanted(mount))
-            map_remove(&node->mounts, names[i]); /* its pod will begin it */
+            map_remove(&node->mounts, names[i]); /* its pod begins it, or ends: then this is asked again */
         else
             node_mount_release(mount);
     }

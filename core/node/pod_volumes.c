@@ -303,7 +303,7 @@ static void volumes_done(struct node_job *base, bool closed)
             pod_volumes_failed(pod, base->err);
         } else if (job->remove) {
             pod->volumes_left = pod->volumes_made = false;
-            node_mounts_unused(pod->node);
+            node_mounts_sweep(pod->node); /* a pod that an agent found ending never began its mounts */
         } else {
             pod->volumes_made = true;
             pod_usage_measure(pod);

@@ -4,7 +4,7 @@
 #uses: ip sshd ssh-keygen pgrep
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 59
+plan 61
 FILES=manifests/storage
 HOST=/tmp/m8-storage
 trap 'end_server; rm -rf "$HOST"; finish' EXIT
@@ -168,6 +168,10 @@ k delete pod reader --timeout=90s >/dev/null
 reader
 ok "the next pod" ready reader
 is "reads again" "from node-1" "$(in_pod reader 'cat /remote/file')"
+k delete pod reader --wait=false >/dev/null & # its agent finds it ending: it never wanted the mount of the earlier one
+"$minik8s" cluster restart agent node-2 --kill --down-for 2 >/dev/null
+ok "deleted while its agent was away: no mount, no folder" until_true 10 no_mount node-2 remote
+is "and no process" "" "$(sshfs_of node-2 remote)"
 
 # ---- such volumes on demand
 deliver sshfs-class.yaml
