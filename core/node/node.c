@@ -322,6 +322,11 @@ static void on_policy_trouble(void *arg, const char *reason, const char *message
     recorder_event(node->recorder, involved, "Warning", reason, "%s", message);
 }
 
+static void on_policies_in_force(void *arg, const char *versions)
+{
+    node_heartbeat_policies(((struct node *)arg)->heartbeat, versions);
+}
+
 static void on_change(void *arg, const char *resource, const struct cache_item *previous,
                       const struct cache_item *item)
 {
@@ -505,8 +510,6 @@ struct node *node_new(const struct node_options *options, struct err **err)
     node->net = options->net;
     node->client = client_new(node->loop, options->http, options->random);
     node->recorder = recorder_new(node->client, "minik8s-node", node->options.name);
-    if (node->options.policies.set_on_trouble)
-        node->options.policies.set_on_trouble(node->options.policies.arg, on_policy_trouble, node);
     node->net_lane = node_lane_new(node->loop, options->pool);
     node->file_lane = node_lane_new(node->loop, options->pool);
     node->name_lane = node_lane_new(node->loop, options->pool);
@@ -532,6 +535,10 @@ struct node *node_new(const struct node_options *options, struct err **err)
     node_net_use(node, range);
     open_stream(node);
     node->heartbeat = node_heartbeat_new(node);
+    const struct node_policy_listener listener = {
+        .on_trouble = on_policy_trouble, .on_in_force = on_policies_in_force, .arg = node};
+    if (node->options.policies.listen)
+        node->options.policies.listen(node->options.policies.arg, &listener);
     return node;
 }
 
@@ -540,8 +547,8 @@ void node_free(struct node *node)
     if (!node)
         return;
     node->closing = true;
-    if (node->options.policies.set_on_trouble)
-        node->options.policies.set_on_trouble(node->options.policies.arg, NULL, NULL);
+    if (node->options.policies.listen)
+        node->options.policies.listen(node->options.policies.arg, NULL);
     if (node->list_call)
         node->list_call->node = NULL;
     node->runtime->ops->set_on_event(node->runtime, NULL, NULL);

@@ -69,7 +69,7 @@ void node_extension_names(struct node_extension_host *host, const char *key, con
                           size_t count);
 
 /* Decisions that a policy takes on the node (contract 21): no strategy is in this folder. All of them must be
- * there except sync and set_on_trouble. */
+ * there except sync and listen. */
 struct node_restart { /* of a container that ended */
     const cJSON *pod;
     const char *container;
@@ -82,13 +82,19 @@ struct node_backoff {
     int64_t wait_ms; /* from its end on */
     bool reset;      /* ends in a row are counted from here */
 };
-/* reason: of an Event on the Node. */
-typedef void node_on_policy_trouble(void *arg, const char *reason, const char *message);
+struct node_policy_listener {
+    /* reason: of an Event on the Node. */
+    void (*on_trouble)(void *arg, const char *reason, const char *message);
+    /* Which versions decide here: "POINT=NAME@HASH", those of single namespaces "POINT/NAMESPACE=…",
+     * separated by spaces. Called at once and whenever it changes. */
+    void (*on_in_force)(void *arg, const char *versions);
+    void *arg;
+};
 struct node_policies {
     struct node_backoff (*restart_backoff)(void *arg, const struct node_restart *restart);
     /* The objects of kind Policy and PolicyProfile in the cache are complete, or changed since. */
     void (*sync)(void *arg, const struct cache *cache);
-    void (*set_on_trouble)(void *arg, node_on_policy_trouble *report, void *report_arg);
+    void (*listen)(void *arg, const struct node_policy_listener *listener); /* copied; NULL: no longer */
     void *arg;
 };
 

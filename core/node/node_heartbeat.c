@@ -26,7 +26,8 @@ struct node_heartbeat {
     struct loop_timer *timer;
     _Atomic int64_t period_ms;
     int64_t next_ms, sent_ms;
-    char *name, *target;
+    char *name, *target, *policies;
+    _Atomic(char *) policies_told; /* handed over: whoever takes it owns it */
     _Atomic uint64_t applied;
     uint64_t reported, reporting;
     unsigned beats;
@@ -103,9 +104,13 @@ static char *lease_body(const struct node_heartbeat *h, uint64_t applied)
     if (h->create)
         str_add(&body, "\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\",");
     str_addf(&body,
-             "\"metadata\":{\"name\":\"%s\",\"annotations\":{\"" NODE_APPLIED_ANNOTATION "\":\"%" PRIu64
-             "\"}},",
+             "\"metadata\":{\"name\":\"%s\",\"annotations\":{\"" NODE_APPLIED_ANNOTATION "\":\"%" PRIu64 "\"",
              h->name, applied);
+    if (h->policies) {
+        str_add(&body, ",\"" NODE_POLICIES_ANNOTATION "\":");
+        str_add_json(&body, h->policies);
+    }
+    str_add(&body, "}},");
     str_addf(&body,
              "\"spec\":{\"holderIdentity\":\"%s\",\"leaseDurationSeconds\":%lld,\"renewTime\":\"%s\"}}",
              h->name, (long long)seconds, time);
@@ -117,6 +122,11 @@ static void beat(struct node_heartbeat *h)
     if (h->pending || atomic_load(&h->stopped))
         return;
     h->reporting = atomic_load(&h->applied);
+    char *told = atomic_exchange(&h->policies_told, NULL);
+    if (told) {
+        free(h->policies);
+        h->policies = told;
+    }
     auto_free char *body = lease_body(h, h->reporting);
     const struct http_call call = {.method = h->create ? "POST" : "PATCH",
                                    .target = h->create ? LEASE_COLLECTION : h->target,
@@ -147,6 +157,8 @@ static void heartbeat_free(struct node_heartbeat *h)
 {
     free(h->name);
     free(h->target);
+    free(h->policies);
+    free(atomic_load(&h->policies_told));
     free(h);
 }
 
@@ -174,6 +186,12 @@ void node_heartbeat_period(struct node_heartbeat *h, int64_t period_ms)
         return;
     atomic_fetch_add(&h->posts, 1);
     loop_post(h->loop, on_begin, h);
+}
+
+/* With the next beat, which comes anyway. */
+void node_heartbeat_policies(struct node_heartbeat *h, const char *versions)
+{
+    free(atomic_exchange(&h->policies_told, mem_strdup(versions)));
 }
 
 static void on_applied(void *arg)

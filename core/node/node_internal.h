@@ -18,6 +18,7 @@
 #define NODE_LABEL_ADDRESS                                                                                   \
     NODE_LABEL "pod.address" /* on the sandbox: a new agent adopts the address without its disk */
 #define NODE_APPLIED_ANNOTATION "minik8s.io/applied-revision"
+#define NODE_POLICIES_ANNOTATION "minik8s.io/policies"       /* versions that decide on the node */
 #define NODE_BALANCE_ANNOTATION "minik8s.io/balance"         /* of a Service, else of its slices */
 #define NODE_WEIGHTS_ANNOTATION "minik8s.io/balance-weights" /* of slices: {"ADDRESS": shares} */
 #define NODE_SLICES "endpointslices.discovery.k8s.io"
@@ -452,6 +453,7 @@ void node_register_capacity(struct node_options *options); /* fills in what is 0
 
 /* node_heartbeat.c */
 struct node_heartbeat *node_heartbeat_new(struct node *node);
+void node_heartbeat_policies(struct node_heartbeat *heartbeat, const char *versions); /* said in the Lease */
 void node_heartbeat_applied(struct node_heartbeat *heartbeat, uint64_t revision);
 void node_heartbeat_period(struct node_heartbeat *heartbeat, int64_t period_ms); /* 0: the default */
 void node_heartbeat_stop(struct node_heartbeat *heartbeat);                      /* for good */

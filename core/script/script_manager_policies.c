@@ -269,11 +269,11 @@ static void apply_shadows(struct script_manager *manager, const cJSON *object, s
 
 /* ---- the profile's status: what is known at each point, and what of it decides ---- */
 
-static const char *origin_of(const struct script_manager *manager, const struct policy_version *version)
+static const char *origin_of(const struct policy_version *version)
 {
     if (version->shipped)
         return "shipped";
-    return cache_get(manager->cache, POLICIES, version->name) ? "object" : "file";
+    return version->from_file ? "file" : "object";
 }
 
 static cJSON *add_known(cJSON *list, const char *name, const char *version, const char *from,
@@ -309,7 +309,7 @@ static cJSON *known_policies(struct script_manager *manager, const struct policy
     for (size_t i = 0; i < point->active.count; i++) {
         const struct policy_active *active = &point->active.items[i];
         cJSON *entry = add_known(list, active->version->name, active->version->hash,
-                                 origin_of(manager, active->version), "Active");
+                                 origin_of(active->version), "Active");
         json_set(entry, "weight", cJSON_CreateNumber(active->weight));
     }
     auto_free const char **names = map_sorted_keys(&manager->policies.names);
@@ -318,7 +318,7 @@ static cJSON *known_policies(struct script_manager *manager, const struct policy
         const struct policy_version *current = policies_current(policy);
         const struct policy_version *version = current ? current : policy->versions[0];
         if (version && str_eq(version->point, point->name) && !holds(&point->active, version))
-            add_known(list, version->name, version->hash, origin_of(manager, version),
+            add_known(list, version->name, version->hash, origin_of(version),
                       policy->versions[0] && policy->versions[0]->bad ? "RolledBack"
                       : is_shadow(manager, version)                   ? "Shadow"
                                                                       : "Inactive");
@@ -360,6 +360,9 @@ static cJSON *wanted_figures(struct script_manager *manager)
 static cJSON *profile_status(struct script_manager *manager, const cJSON *object, const char *message)
 {
     cJSON *status = cJSON_CreateObject(), *points = json_set(status, "points", cJSON_CreateArray());
+    bool complete = manager_files_for_nodes(manager, status);
+    message = !complete && !*message ? "the folder's policies that nodes ask are too large for them together"
+                                     : message;
     json_set_int(status, "observedGeneration", json_int(object, "metadata.generation", 0));
     json_set_string(status, "state", *message ? "Degraded" : "Active");
     json_set_string(status, "message", message);

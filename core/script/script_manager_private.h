@@ -64,6 +64,9 @@ void manager_files_open(struct script_manager *manager, const char *const *direc
 void manager_files_close(struct script_manager *manager);
 /* The Policy object of that name is gone: the file of that name counts again. */
 void manager_files_restore(struct script_manager *manager, const char *name);
+/* Sets status.files: the versions in use that came from files, of points that nodes ask, with their sources:
+ * so they reach the nodes. False: they are too large together, some are left out. */
+bool manager_files_for_nodes(const struct script_manager *manager, cJSON *status);
 void manager_files_tell(struct script_manager *manager); /* Events that could not be sent before */
 /* Recorded decisions. spec: {point, object, sinceSeconds, limit, inputs}, all optional; {decisions: oldest
  * first, matching, record: {…limits}}. Caller owns. */

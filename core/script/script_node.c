@@ -25,11 +25,11 @@ struct script_node {
     struct world world;
     const struct clock *clock;
     char *file, *known; /* known: what the file holds */
-    node_on_policy_trouble *on_trouble;
-    void *on_trouble_arg;
+    struct node_policy_listener listener;
+    uint64_t told; /* epoch of the policies that the listener was told of */
 };
 
-static bool is_ours(const char *point)
+bool script_node_asks(const char *point)
 {
     for (size_t i = 0; i < COUNT_OF(points); i++)
         if (str_eq(points[i], point))
@@ -45,8 +45,28 @@ static void on_trouble(void *arg, const struct policy_version *version, bool rol
                    rolled_back ? "the shipped default decides on this node from now on"
                                : "the shipped default decided instead");
     log_warn("script", "policy %s", message);
-    if (node->on_trouble)
-        node->on_trouble(node->on_trouble_arg, rolled_back ? "PolicyRolledBack" : "PolicyFailed", message);
+    if (node->listener.on_trouble)
+        node->listener.on_trouble(node->listener.arg, rolled_back ? "PolicyRolledBack" : "PolicyFailed",
+                                  message);
+}
+
+static void tell_in_force(struct script_node *node)
+{
+    auto_str text = {0};
+    if (!node->listener.on_in_force || node->told == node->policies.epoch)
+        return;
+    node->told = node->policies.epoch;
+    for (size_t i = 0; i < COUNT_OF(points); i++) {
+        const struct policy_point *point = policies_point(&node->policies, points[i]);
+        auto_free char *all = policies_list_text(&point->active);
+        str_addf(&text, "%s%s=%s", text.len ? " " : "", points[i], all);
+        map_each (s, &point->spaces) {
+            const struct policy_space *space = s->value;
+            auto_free char *there = policies_list_text(space->trouble ? &point->active : &space->active);
+            str_addf(&text, " %s/%s=%s", points[i], s->key, there);
+        }
+    }
+    node->listener.on_in_force(node->listener.arg, str_c(&text));
 }
 
 /* ---- what is in force: {policies: [{name, source, settings}], points: {…}} ---- */
@@ -75,7 +95,7 @@ static void add_policies(cJSON *known, const struct cache *cache)
         auto_json object = json_parse_trusted(item->bytes->data, item->bytes->len);
         const char *source = source_in_use(object);
         const cJSON *settings = json_at(object, "spec.settings");
-        if (!source || !is_ours(json_string_or(object, "spec.point", "")))
+        if (!source || !script_node_asks(json_string_or(object, "spec.point", "")))
             continue;
         cJSON *entry = json_push(list, cJSON_CreateObject());
         json_set_string(entry, "name", item->name);
@@ -85,12 +105,36 @@ static void add_policies(cJSON *known, const struct cache *cache)
     }
 }
 
+static const cJSON *entry_of(const cJSON *known, const char *name)
+{
+    json_each (entry, json_get(known, "policies")) {
+        if (str_eq(json_string(entry, "name"), name))
+            return entry;
+    }
+    return NULL;
+}
+
+/* What the manager uses of the operator's folder. A Policy object that is in use wins. */
+static void add_files(cJSON *known, const struct cache *cache)
+{
+    const struct cache_item *item = cache_get(cache, PROFILES, PROFILE);
+    auto_json profile = item ? json_parse_trusted(item->bytes->data, item->bytes->len) : NULL;
+    json_each (file, json_at(profile, "status.files")) {
+        const char *name = json_string(file, "name"), *source = json_string(file, "source");
+        if (!name || !source || entry_of(known, name) || !script_node_asks(json_string_or(file, "point", "")))
+            continue;
+        cJSON *entry = json_push(json_get(known, "policies"), cJSON_CreateObject());
+        json_set_string(entry, "name", name);
+        json_set_string(entry, "source", source);
+    }
+}
+
 static void add_chosen(cJSON *chosen, const cJSON *object)
 {
     json_each (entry, json_at(object, "spec.points")) {
         const char *point = json_string_or(entry, "point", "");
         const cJSON *list = json_get(entry, "policies");
-        if (is_ours(point) && list && list->child)
+        if (script_node_asks(point) && list && list->child)
             json_set(json_set(chosen, point, cJSON_CreateObject()), "policies", json_copy(list));
     }
 }
@@ -113,15 +157,6 @@ static void add_points(cJSON *known, const struct cache *cache)
                 add_chosen(json_set(spaces, name->valuestring, cJSON_CreateObject()), object);
         }
     }
-}
-
-static const cJSON *entry_of(const cJSON *known, const char *name)
-{
-    json_each (entry, json_get(known, "policies")) {
-        if (str_eq(json_string(entry, "name"), name))
-            return entry;
-    }
-    return NULL;
 }
 
 /* Stages what is new and drops what is gone. What is refused changes nothing. */
@@ -161,6 +196,7 @@ static void sync(void *arg, const struct cache *cache)
     auto_json known = cJSON_CreateObject();
     auto_err err = NULL;
     add_policies(known, cache);
+    add_files(known, cache);
     add_points(known, cache);
     auto_free char *text = json_print(known);
     if (str_eq(text, node->known))
@@ -170,6 +206,7 @@ static void sync(void *arg, const struct cache *cache)
     if (node->file && file_write_atomic(node->file, node->known, strlen(node->known), 0600, &err) < 0)
         log_warn("script", "keeping the policies: %s", err_message(err));
     use(node, known);
+    tell_in_force(node);
 }
 
 /* ---- asking ---- */
@@ -203,6 +240,7 @@ static struct node_backoff restart_backoff(void *arg, const struct node_restart 
     auto_json result = policies_ask(&node->policies, points[0], ctx, NULL,
                                     (double)(clock_wall_ns(node->clock) / 1000000) / 1e3, &record, &err);
     const cJSON *wait = json_get(result, "wait");
+    tell_in_force(node);         /* a version may have been taken out of use */
     if (!cJSON_IsNumber(wait)) { /* even the shipped one failed, which was said */
         log_error("script", "restart.backoff: nothing decides: %s", err ? err_message(err) : "no result");
         return (struct node_backoff){.wait_ms = 10000};
@@ -211,17 +249,18 @@ static struct node_backoff restart_backoff(void *arg, const struct node_restart 
                                  .reset = json_bool(result, "reset", false)};
 }
 
-static void set_on_trouble(void *arg, node_on_policy_trouble *report, void *report_arg)
+static void set_listener(void *arg, const struct node_policy_listener *listener)
 {
     struct script_node *node = arg;
-    node->on_trouble = report;
-    node->on_trouble_arg = report_arg;
+    node->listener = listener ? *listener : (struct node_policy_listener){0};
+    node->told = 0;
+    tell_in_force(node);
 }
 
 struct node_policies script_node_policies(struct script_node *node)
 {
     return (struct node_policies){
-        .restart_backoff = restart_backoff, .sync = sync, .set_on_trouble = set_on_trouble, .arg = node};
+        .restart_backoff = restart_backoff, .sync = sync, .listen = set_listener, .arg = node};
 }
 
 /* ---- life ---- */
@@ -267,7 +306,7 @@ struct script_node *script_node_new(const struct script_node_options *options, s
         return NULL;
     }
     map_each (entry, &node->policies.points)
-        if (!is_ours(entry->key))
+        if (!script_node_asks(entry->key))
             map_remove(&node->policies.points, entry->key);
     if (load_shipped(node, options->shipped_policies, err) < 0) {
         script_node_free(node);

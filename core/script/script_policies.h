@@ -26,6 +26,7 @@ struct policy_version {
     size_t len;
     struct record_source *text; /* the same for the record */
     bool shipped, bad;
+    bool from_file;  /* of the operator's folder */
     char *reason;    /* why it is bad */
     cJSON *settings; /* of the file */
     cJSON *before, *after;

@@ -14,8 +14,10 @@
 #include <unistd.h>
 
 #include "script/script_manager_private.h"
+#include "script/script_node.h"
 
-#define SETTLE_MS 50 /* editors write in several steps */
+#define SETTLE_MS 50                 /* editors write in several steps */
+#define FILES_FOR_NODES (512u << 10) /* bytes of sources that travel to the nodes in one object */
 #define CHANGES                                                                                              \
     (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF)
 
@@ -63,6 +65,7 @@ static void stage(struct policy_files *files, const char *name, struct policy_fi
     manager_policies_wake(manager);
     if (policies_apply(&manager->policies, name, source, len, false, NULL, &err) == 0) {
         file->accepted = true;
+        policies_find(&manager->policies, name)->versions[0]->from_file = true;
         log_info("script", "policy %s taken from %s", name, file->path);
         return;
     }
@@ -216,6 +219,29 @@ void manager_files_restore(struct script_manager *manager, const char *name)
         return;
     file->hash[0] = 0;
     scan(manager->files);
+}
+
+bool manager_files_for_nodes(const struct script_manager *manager, cJSON *status)
+{
+    cJSON *list = json_set(status, "files", cJSON_CreateArray());
+    auto_free const char **names = map_sorted_keys(&manager->policies.names);
+    size_t bytes = 0;
+    bool all = true;
+    for (size_t i = 0; names[i]; i++) {
+        const struct policy_version *version = policies_current(policies_find(&manager->policies, names[i]));
+        if (!version || !version->from_file || !script_node_asks(version->point))
+            continue;
+        bytes += version->len;
+        all = all && bytes <= FILES_FOR_NODES;
+        if (bytes > FILES_FOR_NODES)
+            continue;
+        cJSON *entry = json_push(list, cJSON_CreateObject());
+        json_set_string(entry, "name", version->name);
+        json_set_string(entry, "point", version->point);
+        json_set_string(entry, "hash", version->hash);
+        json_set_string(entry, "source", version->source);
+    }
+    return all;
 }
 
 void manager_files_tell(struct script_manager *manager)

@@ -32,6 +32,13 @@ return {
         message = { type = "string", description = "What is wrong with it." },
         observedGeneration = { type = "integer", description = "The metadata.generation that this status is about." },
         metrics = { type = "list", items = { type = "string" }, description = "Figures that the policies in force want to be collected: usage (of nodes), or names of the pods' own." },
+        files = { type = "list", mergeKey = "name", description = "Policies of the manager's folder at points that nodes ask: so they reach the nodes.", items = {
+          type = "object", properties = {
+            name = { type = "string", description = "Name of the policy." },
+            point = { type = "string", description = "The decision." },
+            hash = { type = "string", description = "Hash of the version in use." },
+            source = { type = "string", description = "Its text." },
+          } } },
         points = { type = "list", mergeKey = "point", description = "All decisions with the policies that are known for them.", items = {
           type = "object", properties = {
             point = { type = "string", description = "The decision." },

@@ -2,7 +2,7 @@
 # What was decided can be looked up, taken again exactly, and compared with what another policy would have decided: from the
 # record, and live beside the active ones. Choices and settings change without a restart.
 . "$(dirname "$0")/lib.sh"
-plan 44
+plan 52
 start_cluster
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
@@ -11,6 +11,9 @@ log() { k policy log -o json "$@"; }
 deploy() { # NAME REPLICAS: waits until all run
     k create deployment "$1" --image=localhost/m8-web:1 --replicas="$2" >/dev/null && k rollout status deployment "$1" --timeout=90s
 }
+
+listed() { grep -qE "$1" <<<"$(k policy list)"; }
+says() { grep -qE "$2" <<<"$(k describe node "$1")"; }
 
 ok "three pods run" deploy web 3
 is "each of their placements is in the log" 3 \
@@ -78,6 +81,17 @@ since=$(now)
 ok "a pod that crashes" k run crash --image=localhost/m8-busybox:1 --restart=Always -- false
 restarts() { [ "$(k get pod crash -o jsonpath='{.status.containerStatuses[0].restartCount}')" -ge 5 ]; }
 within 25000 "has been started five times again (doubling: 31 s)" 25 restarts
+ok "policy list: it decides on all three nodes" until_true 5 listed '^restart.backoff +quick .* Active +3/3$'
+# The same from the cluster's folder: no object of that name is known to anybody.
+mkdir -p "$MINIK8S_DIR/policies/restart"
+sed 's/name = "steady"/name = "dropped"/' policies/restart/steady.lua >"$MINIK8S_DIR/policies/restart/dropped.lua"
+ok "a file in the folder of policies is known" until_true 5 listed '^restart.backoff +dropped .* file '
+ok "policy use restart.backoff, the file" k policy use restart.backoff dropped
+ok "it decides on all nodes" until_true 5 listed '^restart.backoff +dropped .* file +Active +3/3$'
+ok "a node has it on its disk" grep -q dropped "$MINIK8S_DIR/nodes/node-2/agent/policies.json"
+matches "and says so" 'Policies: +restart.backoff=dropped@[0-9a-f]{8}' "$(k describe node node-2)"
+rm "$MINIK8S_DIR/policies/restart/dropped.lua"
+ok "without the file the shipped default decides there" until_true 5 says node-2 'Policies: +restart.backoff=doubling@'
 
 # A rollout in steps; a bad one is taken back.
 ok "rollouts in steps" k apply -f manifests/policies/canary.yaml

@@ -311,7 +311,7 @@ static struct node_policies node_policies(const struct sim_world *w)
 {
     struct node_policies policies = script_node_policies(w->shared->node_policies);
     policies.sync = NULL;
-    policies.set_on_trouble = NULL;
+    policies.listen = NULL;
     return policies;
 }
 

@@ -314,6 +314,7 @@ static void describe_node(struct kubectl *k, const cJSON *node)
         client_path("leases.coordination.k8s.io", "v1", "kube-node-lease", name, NULL);
     auto_json lease = kubectl_request(k, "GET", lease_path, NULL, NULL, NULL, NULL);
     path_field("Last heartbeat", lease, "spec.renewTime");
+    path_field("Policies", lease, "metadata.annotations['minik8s.io/policies']");
     conditions(node);
     block("Capacity", json_at(node, "status.capacity"), 2);
     block("Allocatable", json_at(node, "status.allocatable"), 2);

@@ -25,18 +25,58 @@ cJSON *policy_profile(struct kubectl *k, struct err **err)
     return kubectl_request(k, "GET", path, NULL, NULL, NULL, err);
 }
 
+/* ---- list ---- */
+
+/* What a node says of itself: "POINT=NAME@HASH,… POINT/NAMESPACE=…". Whether it asks the point at all, and
+ * whether this version decides there. */
+static void look_at_node(const char *versions, const char *point, const char *version, bool *asks, bool *runs)
+{
+    size_t len = strlen(point);
+    for (const char *at = versions; *at; at += strspn(at, " ")) {
+        size_t word = strcspn(at, " ");
+        if (strncmp(at, point, len) == 0 && (at[len] == '=' || at[len] == '/')) {
+            auto_free char *list = mem_strndup(at, word);
+            *asks = true;
+            *runs = *runs || strstr(list, version);
+        }
+        at += word;
+    }
+}
+
+/* "2/3": on how many of the nodes that ask the point the version decides; "": none of them asks it. */
+static char *nodes_text(const cJSON *leases, const char *point, const cJSON *policy)
+{
+    unsigned asking = 0, running = 0;
+    auto_free char *version =
+        mem_printf("%s@%.8s", json_string_or(policy, "name", ""), json_string_or(policy, "version", ""));
+    json_each (lease, json_get(leases, "items")) {
+        bool asks = false, runs = false;
+        look_at_node(json_string_or(lease, "metadata.annotations['minik8s.io/policies']", ""), point, version,
+                     &asks, &runs);
+        asking += asks;
+        running += runs;
+    }
+    return asking ? mem_printf("%u/%u", running, asking) : mem_strdup("");
+}
+
 static int list(struct kubectl *k)
 {
     auto_err err = NULL;
     auto_json profile = policy_profile(k, &err);
     if (!profile)
         return kubectl_fail(err, NULL);
-    printf("%-20s %-18s %-10s %-9s %s\n", "POINT", "POLICY", "VERSION", "FROM", "STATE");
+    auto_free char *path = client_path("leases.coordination.k8s.io", "v1", "kube-node-lease", NULL, NULL);
+    auto_json leases = kubectl_request(k, "GET", path, NULL, NULL, NULL, NULL); /* not everybody may */
+    printf("%-20s %-18s %-10s %-9s %-10s %s\n", "POINT", "POLICY", "VERSION", "FROM", "STATE", "NODES");
     json_each (point, json_at(profile, "status.points")) {
-        json_each (policy, json_get(point, "policies"))
-            printf("%-20s %-18s %-10.8s %-9s %s\n", json_string_or(point, "point", ""),
-                   json_string_or(policy, "name", ""), json_string_or(policy, "version", ""),
-                   json_string_or(policy, "from", ""), json_string_or(policy, "state", ""));
+        const char *name = json_string_or(point, "point", "");
+        json_each (policy, json_get(point, "policies")) {
+            auto_free char *nodes = nodes_text(leases, name, policy);
+            const char *state = json_string_or(policy, "state", "");
+            printf("%-20s %-18s %-10.8s %-9s %-*s%s%s\n", name, json_string_or(policy, "name", ""),
+                   json_string_or(policy, "version", ""), json_string_or(policy, "from", ""), *nodes ? 10 : 0,
+                   state, *nodes ? " " : "", nodes);
+        }
     }
     return 0;
 }

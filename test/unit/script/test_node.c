@@ -20,6 +20,7 @@ static const char *const shipped[] = {MINIK8S_SOURCE_DIR "/policies", NULL};
 static char directory[] = "/tmp/m8-node-policies-XXXXXX";
 static char *file;
 static unsigned troubles;
+static char *in_force; /* as the agent would say it in its Lease */
 
 static void on_trouble(void *arg UNUSED, const char *reason, const char *message)
 {
@@ -27,6 +28,14 @@ static void on_trouble(void *arg UNUSED, const char *reason, const char *message
     assert_non_null(strstr(message, "default"));
     troubles++;
 }
+
+static void on_in_force(void *arg UNUSED, const char *versions)
+{
+    free(in_force);
+    in_force = mem_strdup(versions);
+}
+
+static const struct node_policy_listener listener = {.on_trouble = on_trouble, .on_in_force = on_in_force};
 
 static struct script_node *start(void)
 {
@@ -37,7 +46,7 @@ static struct script_node *start(void)
     if (!node)
         fail_msg("%s", err_message(err));
     struct node_policies policies = script_node_policies(node);
-    policies.set_on_trouble(policies.arg, on_trouble, NULL);
+    policies.listen(policies.arg, &listener);
     return node;
 }
 
@@ -142,6 +151,46 @@ static void test_chosen_and_kept(void **state UNUSED)
     assert_int_equal(unlink(file), 0);
 }
 
+/* A file of the operator's folder comes in the profile's status; a Policy object of its name wins. */
+static void test_from_a_file(void **state UNUSED)
+{
+    static const char source[] = "return { api = 1, point = 'restart.backoff', name = 'mine', run = "
+                                 "function() return { wait = 3 } end,"
+                                 " examples = { { ctx = {}, expect = { wait = 3 } } } }";
+    struct script_node *node = start();
+    struct cache *cache = cache_new();
+    assert_non_null(strstr(in_force, "restart.backoff=doubling@"));
+    auto_free char *text = mem_printf(
+        "{\"apiVersion\":\"minik8s.io/v1\",\"kind\":\"PolicyProfile\",\"metadata\":{\"name\":\"cluster\","
+        "\"uid\":\"pp\"},\"spec\":{\"points\":[{\"point\":\"restart.backoff\",\"policies\":[{\"name\":"
+        "\"mine\"}]}]},"
+        "\"status\":{\"files\":[{\"name\":\"mine\",\"point\":\"restart.backoff\",\"source\":\"%s\"},"
+        "{\"name\":\"other\",\"point\":\"scheduler.score\",\"source\":\"\"}]}}",
+        source);
+    auto_json profile = json_parse_trusted(text, strlen(text));
+    put(cache, "policyprofiles.minik8s.io", profile);
+    follow(node, cache);
+    assert_int_equal(ask(node, 3, 100).wait_ms, 3000);
+    auto_free char *wanted =
+        mem_printf("restart.backoff=mine@%08llx", (unsigned long long)str_hash(source, strlen(source)) >> 32);
+    assert_string_equal(in_force, wanted);
+    script_node_free(node);
+    node = start(); /* without a server: from the disk */
+    assert_int_equal(ask(node, 3, 100).wait_ms, 3000);
+    assert_string_equal(in_force, wanted);
+    put_policy(cache, "return { wait = 9 }", "{}");
+    follow(node, cache);
+    assert_int_equal(ask(node, 3, 100).wait_ms, 9000);
+    assert_string_not_equal(in_force, wanted);
+    json_remove(profile, "status");
+    put(cache, "policyprofiles.minik8s.io", profile);
+    follow(node, cache);
+    assert_int_equal(ask(node, 3, 100).wait_ms, 9000);
+    cache_free(cache);
+    script_node_free(node);
+    assert_int_equal(unlink(file), 0);
+}
+
 static void test_failing(void **state UNUSED)
 {
     struct script_node *node = start();
@@ -153,6 +202,7 @@ static void test_failing(void **state UNUSED)
     for (int i = 0; i < 5; i++)
         assert_int_equal(ask(node, 2, 100).wait_ms, 4000); /* the default, each time */
     assert_int_equal(troubles, 3);                         /* then it is not asked any more */
+    assert_non_null(strstr(in_force, "restart.backoff=doubling@"));
     cache_free(cache);
     script_node_free(node);
     assert_int_equal(unlink(file), 0);
@@ -165,9 +215,10 @@ int main(void)
     assert_non_null(mkdtemp(directory));
     file = file_join(directory, "policies.json");
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_default), cmocka_unit_test(test_chosen_and_kept),
-                                       cmocka_unit_test(test_failing)};
+                                       cmocka_unit_test(test_from_a_file), cmocka_unit_test(test_failing)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(directory);
     free(file);
+    free(in_force);
     return failed;
 }
