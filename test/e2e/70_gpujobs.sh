@@ -3,7 +3,7 @@
 # part is killed in the middle and comes back.
 #uses: sed grep sort uniq curl base64 mknod cc date tail find wc sha256sum head seq jq cut
 . "$(dirname "$0")/lib.sh"
-plan 57
+plan 63
 SLURM=/var/lib/minik8s/slurm-$story
 slurm() { local verb=$1; shift; ci/slurm "$verb" --dir "$SLURM" "$@"; }
 leave() { ci/slurm down --dir "$SLURM" >&2; finish; }
@@ -27,6 +27,7 @@ sed "s|http://10.0.0.1:6820|$SLURM_REST|; s|/srv/slurm/jobs|$SLURM_JOBS|" manife
 echo "[$api.254]:$SLURM_SSH_PORT $(cut -d' ' -f1,2 "$SLURM/ssh/host.pub")" >"$work/known_hosts"
 k create secret generic slurm-ssh --from-file=ssh-privatekey="$SLURM_SSH_KEY" --from-file=known_hosts="$work/known_hosts" >/dev/null
 sed "s|10.0.0.1, port: 22|$api.254, port: $SLURM_SSH_PORT|; s|/srv/slurm/jobs|$SLURM_JOBS|" manifests/gpu/cluster-ssh.yaml | k apply -f - >/dev/null
+sed "s|http://10.0.0.1:6820|$SLURM_REST|; s|/srv/slurm/jobs|$SLURM_JOBS|" manifests/gpu/cluster-claim.yaml | k apply -f - >/dev/null
 
 server=https://$(sed -n 's|^ *server: https://||p' "$MINIK8S_DIR/kubeconfig")
 sed -n 's/^ *certificate-authority-data: //p' "$MINIK8S_DIR/kubeconfig" | base64 -d >"$work/ca.pem"
@@ -96,6 +97,7 @@ job files '{run: "mkdir out; seq 9 >out/a.dat; head -c 3000000 /dev/urandom >big
 job large '{run: "head -c 3000000 /dev/zero >big.bin; echo small >small.bin", outputs: ["*.bin"], maxOutputSize: 1Mi}'
 k apply -f manifests/gpu/sweep.yaml >/dev/null
 job by-ssh '{cluster: login, gpus: 1, build: "echo built >b", run: "cat b; echo GPU $CUDA_VISIBLE_DEVICES; seq 99999 >long.txt; echo oops >&2; exit 5", outputs: [long.txt]}'
+job by-claim '{cluster: claimed, run: "echo kept >kept.txt; echo seen", outputs: [kept.txt]}'
 job ssh-nowhere '{cluster: login, partition: absent, run: "true"}'
 job ssh-kept '{cluster: login, run: "echo begun; sleep 300"}'
 job long '{run: "trap \"\" TERM; sleep 300"}'
@@ -141,7 +143,7 @@ matches "a partition that Slurm does not have, in Slurm's words" "Failed Refused
 matches "more GPUs than any node has" "Failed Refused .*configuration is not available" "$(of toomany state) $(of toomany reason) $(of toomany message)"
 is "more memory than asked for" "Failed OutOfMemory" "$(of memory state) $(of memory reason)"
 is "a build that fails" "Failed BuildFailed exit code 3: no compiler" "$(of broken state) $(of broken reason) $(of broken message)"
-is "an array: its tasks, and what they printed" "Succeeded 4 [3] task 3 made 8192 bytes" "$(of sweep state) $(of sweep tasks.succeeded) $(k logs gpujob/sweep | tail -n1)"
+is "an array: its tasks, and what they printed" "Succeeded 4 [3] task 3 made 8192 bytes" "$(of sweep state) $(of sweep tasks.succeeded) $(k logs gpujob/sweep | sort | tail -n1)"
 
 # ---- results
 k gpujob results files -o "$work/files" >"$work/out" || note "$(cat "$work/out")"
@@ -153,6 +155,10 @@ is "those of an array, by task" "task 3 made 8192 bytes 4" "$(cat "$work/sweep/s
 matches "a file above the limit is left out, and named" "above spec.maxOutputSize \(1Mi\), not kept: big.bin" "$(k gpujob results large -o "$work/large" 2>&1)"
 is "the rest is kept" small "$(cat "$work/large/files/small.bin")"
 is "a folder whose results are kept is removed" "" "$(find "$SLURM_JOBS" -maxdepth 1 -name 'default.files.*')"
+
+k gpujob results by-claim -o "$work/claim" >/dev/null
+is "through a claim of this cluster the same" "Succeeded seen kept Bound" \
+    "$(of by-claim state) $(k logs gpujob/by-claim) $(cat "$work/claim/files/kept.txt") $(field pvc slurm-jobs '{.status.phase}')"
 
 # ---- over SSH
 is "over SSH a job runs, its exit code comes back" "Failed 5 exit code 5: oops FAILED" "$(of by-ssh state) $(of by-ssh exitCode) $(of by-ssh message) $(record by-ssh JobState)"
@@ -202,6 +208,25 @@ is "none was run twice" "20 0" "$(wc -l <"$SLURM/ran") $(sort "$SLURM/ran" | uni
 is "none was handed over twice" "" "$(grep -o ' Name=n-[0-9]*' "$SLURM/jobcomp.log" | sort | uniq -d)"
 ok "a job over its time limit ends" until_true 110 ended limited
 is "as Timeout, with what it had printed, and Slurm says so" "Timeout begun TIMEOUT" "$(of limited state) $(of limited stdout) $(record limited JobState)"
+# ---- an array: what each task prints is seen while it runs; a Slurm that has lost its whole state meanwhile
+job tasks '{array: 0-1, memory: 16Mi, run: "echo begun; while [ ! -e go ]; do sleep 0.1; done; printf finished; exit $SLURM_ARRAY_TASK_ID"}'
+job ssh-tasks '{cluster: login, array: 3-4, memory: 16Mi, run: "echo begun; while [ ! -e go ]; do sleep 0.1; done; echo finished"}'
+printed() { [ "$(k logs "gpujob/$1" 2>/dev/null | sort | tr '\n' ' ')" = "$2" ]; }
+ok "what the tasks of an array print is in the log while they run" until_true 20 printed tasks "[0] begun [1] begun "
+ok "over SSH too" until_true 20 printed ssh-tasks "[3] begun [4] begun "
+timeout 60 "$kubectl" logs -f gpujob/tasks >"$work/tasks.log" 2>&1 </dev/null &
+follower=$!
+slurm stop slurmctld
+for job in tasks ssh-tasks; do touch "$(echo "$SLURM_JOBS/default.$job."*)/go"; done
+codes() { [ "$(cat "$SLURM_JOBS/default.tasks."*/.minik8s/rc.[01] "$SLURM_JOBS/default.ssh-tasks."*/.minik8s/rc.[34] | tr '\n' ' ')" = "0 1 0 0 " ]; }
+until_true 20 codes
+rm -f "$SLURM"/ctld/job_state* "$SLURM"/ctld/last_config_lite*
+slurm start slurmctld
+ok "they end although Slurm knows nothing of them any more" until_true 60 all_ended
+is "as each task's own exit code says" "Failed 1 1/1 Succeeded 2/0" "$(of tasks state) $(of tasks exitCode) $(of tasks tasks.succeeded)/$(of tasks tasks.failed) $(
+    of ssh-tasks state) $(of ssh-tasks tasks.succeeded)/$(of ssh-tasks tasks.failed)"
+wait $follower
+is "logs -f has told all of it, to the last line" "[0] begun [0] finished [1] begun [1] finished " "$(sort "$work/tasks.log" | tr '\n' ' ')"
 k delete gpujobs --all --timeout=90s >/dev/null
 no_blobs() { [ -z "$(ls -A "$MINIK8S_DIR/server/blobs")" ]; }
 ok "what belongs to deleted jobs goes with them" until_true 10 no_blobs

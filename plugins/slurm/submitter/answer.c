@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/time.h"
+#include "submitter/script.h"
 
 #define ERROR_INVALID_JOB_ID 2017
 #define ERROR_FIRST_JOB 2000 /* errors of requests about jobs: repeating them does not help */
@@ -18,6 +19,8 @@ struct record {
     const char *state, *reason, *nodes, *resources;
     int64_t submitted, started, ended, cpus;
     int exit_code, signal;
+    char task[24]; /* index in its array, or "" */
+    bool doubtful;
 };
 
 static bool in_words(const char *words, const char *word)
@@ -47,6 +50,20 @@ static bool is_doubtful(const struct record *record)
            in_words("REQUEUE_HOLD SPECIAL_EXIT REQUEUED REQUEUE_FED", record->state);
 }
 
+/* Where Slurm lost track, the exit code that the task has left decides. */
+static void settle(struct record *record, const struct slurm_known *known)
+{
+    const int *code = known ? map_get(&known->ends, record->task) : NULL;
+    record->doubtful = record->doubtful || is_doubtful(record);
+    if (!record->doubtful || !code)
+        return;
+    record->doubtful = false;
+    record->state = *code ? "FAILED" : "COMPLETED";
+    record->reason = *code ? "NonZeroExitCode" : "";
+    record->exit_code = *code & 0xff;
+    record->signal = 0;
+}
+
 static void set_text(char *to, size_t size, const char *from)
 {
     snprintf(to, size, "%s", from);
@@ -55,9 +72,9 @@ static void set_text(char *to, size_t size, const char *from)
 /* How much a task's state decides about the whole: running over pending over failures over success. */
 static int weight(const struct slurm_view *view, const struct record *record)
 {
-    if (is_running(record->state))
+    if (!record->doubtful && is_running(record->state))
         return 5;
-    if (!is_ended(record->state))
+    if (record->doubtful || !is_ended(record->state))
         return view->running ? 1 : 4;
     if (strcmp(record->state, "COMPLETED") == 0)
         return 1;
@@ -68,7 +85,10 @@ static void count(struct slurm_view *view, const struct record *record)
 {
     const char *state = record->state;
     view->tasks++;
-    if (is_running(state))
+    view->doubtful += record->doubtful;
+    if (record->doubtful)
+        view->pending++;
+    else if (is_running(state))
         view->running++;
     else if (!is_ended(state))
         view->pending++;
@@ -87,20 +107,21 @@ static int64_t earlier(int64_t a, int64_t b)
     return !a || (b && b < a) ? b : a;
 }
 
-static void merge(struct slurm_view *view, const struct record *record, int *heaviest)
+static void merge(struct slurm_view *view, const struct slurm_known *known, struct record *record,
+                  int *heaviest)
 {
+    settle(record, known);
     count(view, record);
     view->submitted = earlier(view->submitted, record->submitted);
     if (record->started && !in_words("PENDING CONFIGURING", record->state))
         view->started = earlier(view->started, record->started);
-    if (is_ended(record->state) && record->ended > view->ended)
+    if (!record->doubtful && is_ended(record->state) && record->ended > view->ended)
         view->ended = record->ended;
     if (view->exit_code == 0 && view->signal == 0) {
         view->exit_code = record->exit_code;
         view->signal = record->signal;
     }
     view->cpus += record->cpus;
-    view->in_doubt = view->in_doubt || is_doubtful(record);
     int here = weight(view, record);
     if (here > *heaviest) {
         *heaviest = here;
@@ -127,6 +148,29 @@ static int finish(struct slurm_view *view, struct err **err)
     if (view->phase != SLURM_ENDED)
         view->ended = 0;
     return 0;
+}
+
+void slurm_view_forgotten(struct slurm_view *view, const struct slurm_known *known, const char *array)
+{
+    struct slurm_tasks tasks = slurm_tasks_of(array);
+    int heaviest = 0;
+    *view = (struct slurm_view){0};
+    for (bool any = true; any;) {
+        struct record record = {.state = "", .reason = "", .nodes = "", .resources = "", .doubtful = true};
+        any = slurm_next_task(&tasks, record.task, sizeof record.task);
+        if (any || !view->tasks)
+            merge(view, known, &record, &heaviest);
+    }
+    finish(view, NULL);
+}
+
+void slurm_view_give_up(struct slurm_view *view)
+{
+    view->phase = SLURM_ENDED;
+    view->failed += view->doubtful;
+    view->pending -= view->doubtful;
+    set_text(view->state, sizeof view->state, "UNKNOWN");
+    set_text(view->reason, sizeof view->reason, "Unknown");
 }
 
 /* ---- REST ---- */
@@ -179,7 +223,13 @@ static int64_t positive(const cJSON *json, const char *name)
     return value > 0 && value < INT64_C(1) << 40 ? value : 0;
 }
 
-static void merge_rest(struct slurm_view *view, const cJSON *job, int *heaviest)
+static bool is_ours(const struct slurm_known *known, const char *comment)
+{
+    return !known || !known->comment || str_eq(comment, known->comment);
+}
+
+static void merge_rest(struct slurm_view *view, const struct slurm_known *known, const cJSON *job,
+                       int *heaviest)
 {
     int64_t raw = json_int(job, "exit_code", 0);
     if (raw < 0 || raw > 0xffff)
@@ -194,8 +244,10 @@ static void merge_rest(struct slurm_view *view, const cJSON *job, int *heaviest)
                             .cpus = positive(job, "cpus"),
                             .exit_code = (int)(raw >> 8 & 0xff),
                             .signal = (int)(raw & 0x7f)};
+    if (positive(job, "array_job_id"))
+        snprintf(record.task, sizeof record.task, "%lld", (long long)json_int(job, "array_task_id", -1));
     if (*record.state)
-        merge(view, &record, heaviest);
+        merge(view, known, &record, heaviest);
     json_each (detail, json_get(job, "gres_detail")) {
         size_t have = strlen(view->gres);
         if (cJSON_IsString(detail) && have + strlen(detail->valuestring) + 2 < sizeof view->gres)
@@ -204,8 +256,8 @@ static void merge_rest(struct slurm_view *view, const cJSON *job, int *heaviest)
     }
 }
 
-int slurm_view_rest(struct slurm_view *view, const char *comment, int status, const char *body, size_t len,
-                    struct err **err)
+int slurm_view_rest(struct slurm_view *view, const struct slurm_known *known, int status, const char *body,
+                    size_t len, struct err **err)
 {
     *view = (struct slurm_view){0};
     int heaviest = 0;
@@ -213,8 +265,8 @@ int slurm_view_rest(struct slurm_view *view, const char *comment, int status, co
     if (!json || named_error(json, status, err) < 0)
         return -1;
     json_each (job, json_get(json, "jobs"))
-        if (!comment || str_eq(json_string(job, "comment"), comment))
-            merge_rest(view, job, &heaviest);
+        if (is_ours(known, json_string(job, "comment")))
+            merge_rest(view, known, job, &heaviest);
     return finish(view, err);
 }
 
@@ -268,11 +320,13 @@ static int64_t time_of(const char *line, const char *name)
     return *text && time_parse(utc, &ns, NULL) == 0 ? ns / 1000000000 : 0;
 }
 
-static void merge_line(struct slurm_view *view, const char *line, int *heaviest)
+static void merge_line(struct slurm_view *view, const struct slurm_known *known, const char *line,
+                       int *heaviest)
 {
     auto_free char *state = word_of(line, "JobState"), *reason = word_of(line, "Reason"),
                    *nodes = word_of(line, "NodeList"), *resources = word_of(line, "TRES"),
-                   *code = word_of(line, "ExitCode"), *cpus = word_of(line, "NumCPUs");
+                   *code = word_of(line, "ExitCode"), *cpus = word_of(line, "NumCPUs"),
+                   *task = word_of(line, "ArrayTaskId");
     if (!*state)
         return;
     char *colon = strchr(code, ':');
@@ -286,10 +340,12 @@ static void merge_line(struct slurm_view *view, const char *line, int *heaviest)
                             .cpus = strtol(cpus, NULL, 10),
                             .exit_code = (int)(strtol(code, NULL, 10) & 0xff),
                             .signal = colon ? (int)(strtol(colon + 1, NULL, 10) & 0x7f) : 0};
-    merge(view, &record, heaviest);
+    set_text(record.task, sizeof record.task, task);
+    merge(view, known, &record, heaviest);
 }
 
-int slurm_view_scontrol(struct slurm_view *view, const char *comment, const char *text, struct err **err)
+int slurm_view_scontrol(struct slurm_view *view, const struct slurm_known *known, const char *text,
+                        struct err **err)
 {
     *view = (struct slurm_view){0};
     int heaviest = 0;
@@ -297,8 +353,8 @@ int slurm_view_scontrol(struct slurm_view *view, const char *comment, const char
     auto_free char **lines = str_split(text, '\n', &n);
     for (size_t i = 0; i < n; i++) {
         auto_free char *own = word_of(lines[i], "Comment");
-        if (!comment || str_eq(own, comment))
-            merge_line(view, lines[i], &heaviest);
+        if (is_ours(known, own))
+            merge_line(view, known, lines[i], &heaviest);
     }
     return finish(view, err);
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/map.h"
 
 enum slurm_phase { SLURM_PENDING, SLURM_RUNNING, SLURM_ENDED };
 
@@ -23,19 +24,30 @@ struct slurm_view {
     int64_t submitted, started, ended; /* seconds since the epoch, 0: not yet */
     int exit_code, signal;             /* of the first task that failed */
     int64_t cpus;
-    bool in_doubt; /* Slurm lost track of its start: the job's own rc file decides */
     size_t tasks;
     size_t pending, running, succeeded, failed, cancelled, timed_out;
+    size_t doubtful; /* of the pending ones: Slurm lost track of them, and they have left no exit code */
 };
 
-/* comment: ours; a job of another comment is not the job that was meant: a controller that has lost its state
- * gives numbers again. NULL: any. */
+/* What is known of the job without Slurm. */
+struct slurm_known {
+    const char *comment; /* ours; a job of another comment is not the job that was meant: a controller that
+                            has lost its state gives numbers again. NULL: any */
+    struct map ends; /* index of a task, "" if there is no array → int *, the exit code that it has left: it
+                        decides where Slurm lost track */
+};
+
 /* The answer of GET job/ID. ERR_NOT_FOUND: Slurm does not know it (any more); ERR_INVALID: what it refused,
  * in its words; ERR_UNAVAILABLE: anything that may pass. */
-int slurm_view_rest(struct slurm_view *view, const char *comment, int status, const char *body, size_t len,
-                    struct err **err);
+int slurm_view_rest(struct slurm_view *view, const struct slurm_known *known, int status, const char *body,
+                    size_t len, struct err **err);
 /* Lines of scontrol -o show job ID. */
-int slurm_view_scontrol(struct slurm_view *view, const char *comment, const char *text, struct err **err);
+int slurm_view_scontrol(struct slurm_view *view, const struct slurm_known *known, const char *text,
+                        struct err **err);
+/* Of a job that Slurm does not know any more; array: its indexes, NULL: none. */
+void slurm_view_forgotten(struct slurm_view *view, const struct slurm_known *known, const char *array);
+/* Nobody will know any more how the doubtful ones ended: the job has failed. */
+void slurm_view_give_up(struct slurm_view *view);
 /* The answer of POST job/submit. */
 int slurm_submitted_rest(int64_t *id, int status, const char *body, size_t len, struct err **err);
 /* In the answer of GET jobs: the job with that comment; *id 0: none. The oldest, if there are several. */

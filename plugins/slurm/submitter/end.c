@@ -51,6 +51,9 @@ static char *message_of(const struct run *run, const char *errors)
 {
     const struct slurm_view *view = &run->view;
     auto_free char *line = last_line(errors);
+    if (strcmp(view->state, "UNKNOWN") == 0 && view->tasks > 1)
+        return mem_printf("Slurm lost track of %zu of %zu tasks, and they left no exit code", view->doubtful,
+                          view->tasks);
     if (strcmp(view->state, "UNKNOWN") == 0)
         return mem_strdup("Slurm lost track of the job, and it left no exit code");
     if (view->failed && view->signal)
@@ -83,7 +86,7 @@ void run_conclude(struct run *run)
 {
     const struct slurm_view *view = &run->view;
     char ended[TIME_TEXT];
-    run_read_streams(run);
+    run_end_streams(run);
     auto_free char *out = run_tail(&run->out.tail), *errors = run_tail(&run->errors.tail);
     struct str phase = {0};
     run->site->ops->read(run->site, run->folder, SLURM_PRIVATE "/phase", 0, 64, &phase, NULL);

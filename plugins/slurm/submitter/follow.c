@@ -8,50 +8,8 @@
 #include "base/time.h"
 #include "submitter/run.h"
 
-#define CHUNK (1u << 20)
 #define DOUBT_POLLS 60  /* without anything new from a job of which Slurm lost track */
 #define FORGOT_POLLS 20 /* the same, if Slurm does not know it at all: it ends such jobs itself */
-
-static void forward(struct run_stream *stream, const struct str *text)
-{
-    for (size_t done = 0; done < text->len;) {
-        ssize_t n = write(stream->fd, text->data + done, text->len - done);
-        if (n <= 0)
-            break;
-        done += (size_t)n;
-    }
-    stream->offset += (int64_t)text->len;
-    str_add_n(&stream->tail, text->data, text->len);
-    if (stream->tail.len > 2 * RUN_TAIL) {
-        struct str kept = {0};
-        str_add_n(&kept, stream->tail.data + stream->tail.len - RUN_TAIL, RUN_TAIL);
-        str_free(&stream->tail);
-        stream->tail = kept;
-    }
-}
-
-static bool read_stream(struct run *run, struct run_stream *stream)
-{
-    bool any = false;
-    for (;;) {
-        struct str text = {0};
-        auto_free char *file = mem_printf(SLURM_PRIVATE "/%s", stream->name);
-        int result = run->site->ops->read(run->site, run->folder, file, stream->offset, CHUNK, &text, NULL);
-        if (result == 0 && text.len)
-            forward(stream, &text);
-        bool full = result == 0 && text.len == CHUNK;
-        any = any || text.len;
-        str_free(&text);
-        if (!full)
-            return any;
-    }
-}
-
-void run_read_streams(struct run *run)
-{
-    read_stream(run, &run->out);
-    read_stream(run, &run->errors);
-}
 
 static bool file_is(struct run *run, const char *file, const char *word)
 {
@@ -102,45 +60,61 @@ static void report_view(struct run *run)
     run_report(run, status);
 }
 
-/* What the job's own rc file says: false if there is none. */
-static bool take_rc(struct run *run)
+/* The exit code that a task has left, if the file is whole. */
+static void take_end(struct run *run, const char *name, int64_t size)
 {
-    struct str text = {0};
+    (void)size;
+    const char *task = strcmp(name, "rc") == 0 ? "" : str_starts(name, "rc.") ? name + strlen("rc.") : NULL;
+    if (!task || map_has(&run->known.ends, task))
+        return;
+    auto_str text = {0};
+    auto_free char *file = mem_printf(SLURM_PRIVATE "/%s", name);
     int code = 0;
     char end = 0;
-    bool known = run->site->ops->read(run->site, run->folder, SLURM_PRIVATE "/rc", 0, 16, &text, NULL) == 0 &&
-                 sscanf(str_c(&text), "%d%c", &code, &end) == 2 && end == '\n';
-    str_free(&text);
-    if (!known)
-        return false;
-    run->view.phase = SLURM_ENDED;
-    run->view.exit_code = code & 0xff;
-    run->view.signal = 0;
-    run->view.succeeded = code == 0;
-    run->view.failed = code != 0;
-    run->view.pending = run->view.running = run->view.cancelled = run->view.timed_out = 0;
-    snprintf(run->view.state, sizeof run->view.state, "%s", code ? "FAILED" : "COMPLETED");
-    snprintf(run->view.reason, sizeof run->view.reason, "%s", code ? "NonZeroExitCode" : "");
-    return true;
+    if (run->site->ops->read(run->site, run->folder, file, 0, 16, &text, NULL) < 0 ||
+        sscanf(str_c(&text), "%d%c", &code, &end) != 2 || end != '\n')
+        return;
+    int *own = NEW(int);
+    *own = code;
+    map_set(&run->known.ends, task, own);
 }
 
-/* Slurm has forgotten it, or lost its start: the rc file decides; without one, and without a sign of life for
- * a while, nobody knows. */
-static bool settle_doubt(struct run *run, unsigned *quiet, unsigned polls)
+/* True: one that was not known. */
+static bool take_ends(struct run *run)
 {
-    if (take_rc(run))
-        return true;
-    bool alive = read_stream(run, &run->out) | read_stream(run, &run->errors);
-    *quiet = alive ? 0 : *quiet + 1;
-    if (*quiet < polls && !run->cancelling)
+    size_t before = run->known.ends.count;
+    auto_str list = {0};
+    if (run->site->ops->list(run->site, run->folder, &list, NULL) == 0)
+        run_each_file(run, &list, take_end);
+    return run->known.ends.count > before;
+}
+
+/* Asks Slurm; where it lost track of a task, or of the whole job, the exit codes in the job's folder decide.
+ * forgotten: Slurm does not know the job. */
+static int ask(struct run *run, bool *forgotten, struct err **err)
+{
+    const struct slurm_site_ops *ops = run->site->ops;
+    auto_err error = NULL;
+    int result = ops->look(run->site, run->id, &run->known, &run->view, &error);
+    *forgotten = result < 0 && err_code(error) == ERR_NOT_FOUND;
+    if (*forgotten) {
+        take_ends(run);
+        slurm_view_forgotten(&run->view, &run->known, json_string(run_spec(run), "array"));
+        return 0;
+    }
+    if (result == 0 && run->view.doubtful && take_ends(run))
+        return ops->look(run->site, run->id, &run->known, &run->view, err);
+    return result < 0 ? err_move(err, &error) : 0;
+}
+
+/* Only doubtful tasks are left: without a sign of life for a while, nobody knows. */
+static bool settle_doubt(struct run *run, unsigned *quiet, bool forgotten)
+{
+    *quiet = run_read_streams(run) ? 0 : *quiet + 1;
+    if (*quiet < (forgotten ? FORGOT_POLLS : DOUBT_POLLS) && !run->cancelling)
         return false;
-    run->view.phase = SLURM_ENDED;
-    run->view.failed = 1;
-    run->view.tasks = 1;
-    run->view.succeeded = run->view.pending = run->view.running = 0;
-    snprintf(run->view.state, sizeof run->view.state, "UNKNOWN");
-    snprintf(run->view.reason, sizeof run->view.reason, "Unknown");
-    if (run->view.in_doubt)
+    slurm_view_give_up(&run->view);
+    if (!forgotten)
         run->site->ops->cancel(run->site, run->id, NULL); /* it may wait to be started once more */
     return true;
 }
@@ -152,7 +126,7 @@ static void cancel(struct run *run)
     struct slurm_view now;
     const struct slurm_site_ops *ops = run->site->ops;
     run->cancelling = true;
-    if (ops->look(run->site, run->id, run->comment, &now, &error) == 0 && now.phase != SLURM_ENDED)
+    if (ops->look(run->site, run->id, &run->known, &now, &error) == 0 && now.phase != SLURM_ENDED)
         ops->cancel(run->site, run->id, &error);
     if (error && err_code(error) != ERR_NOT_FOUND)
         log_warn("submitter", "cancelling: %s", err_message(error));
@@ -162,17 +136,18 @@ static void cancel(struct run *run)
 static bool look(struct run *run, unsigned *quiet)
 {
     auto_err error = NULL;
-    if (run->site->ops->look(run->site, run->id, run->comment, &run->view, &error) < 0) {
-        if (err_code(error) == ERR_NOT_FOUND)
-            return settle_doubt(run, quiet, FORGOT_POLLS);
+    bool forgotten = false;
+    if (ask(run, &forgotten, &error) < 0) {
         cJSON *status = cJSON_CreateObject();
         json_set_string(status, "reason", "SlurmUnavailable");
         json_set_string(status, "message", err_message(error));
         run_report(run, status);
         return false;
     }
-    if (run->view.in_doubt)
-        return settle_doubt(run, quiet, DOUBT_POLLS);
+    const struct slurm_view *view = &run->view;
+    if (view->doubtful && !view->running && view->pending == view->doubtful)
+        return settle_doubt(run, quiet, forgotten);
+    *quiet = 0;
     run->building = run->view.phase == SLURM_RUNNING && slurm_has_build(run_spec(run)) &&
                     file_is(run, SLURM_PRIVATE "/phase", "building");
     report_view(run);

@@ -68,14 +68,14 @@ static int run_prepare(struct run *run, const char *namespace, const char *name,
     if (!directory || !uid)
         return err_set(err, ERR_INVALID, "the SlurmCluster has no directory, or the job no uid");
     run->folder = mem_printf("%s/%s.%s.%s", directory, namespace, name, uid);
-    run->comment = slurm_comment(uid);
+    run->known.comment = slurm_comment(uid);
+    map_init(&run->known.ends, free);
     run->place = (struct slurm_place){.name = name, .uid = uid, .folder = run->folder};
     run->poll_ms = json_int(run->cluster, "pollSeconds", 1) * 1000;
     run->id = json_int(run->job, "status.slurmId", 0);
     const cJSON *status = json_get(run->job, "status");
     run->reported = status ? json_copy(status) : cJSON_CreateObject();
-    run->out = (struct run_stream){.name = "stdout", .fd = STDOUT_FILENO};
-    run->errors = (struct run_stream){.name = "stderr", .fd = STDERR_FILENO};
+    run_open_streams(run);
     run->site = json_get(run->cluster, "ssh") ? slurm_ssh_new(run->cluster, SECRET, err)
                                               : slurm_rest_new(run->cluster, SECRET, JOBS, err);
     return run->site ? 0 : -1;

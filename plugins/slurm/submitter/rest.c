@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -93,12 +94,12 @@ static int rest_find(struct slurm_site *site, const char *comment, int64_t *id, 
     return result;
 }
 
-static int rest_look(struct slurm_site *site, int64_t id, const char *comment, struct slurm_view *view,
-                     struct err **err)
+static int rest_look(struct slurm_site *site, int64_t id, const struct slurm_known *known,
+                     struct slurm_view *view, struct err **err)
 {
     auto_free char *path = mem_printf("job/%lld", (long long)id);
     struct http_response *answer = call(rest_of(site), "GET", path, NULL, err);
-    int result = answer ? slurm_view_rest(view, comment, answer->status, answer->body, answer->len, err) : -1;
+    int result = answer ? slurm_view_rest(view, known, answer->status, answer->body, answer->len, err) : -1;
     http_response_free(answer);
     return result;
 }
@@ -154,6 +155,21 @@ static int rest_read(struct slurm_site *site, const char *folder, const char *fi
     return 0;
 }
 
+static int rest_list(struct slurm_site *site, const char *folder, struct str *out, struct err **err)
+{
+    auto_free char *base = mounted(rest_of(site), folder), *path = file_join(base, SLURM_PRIVATE);
+    auto_fd fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    auto_free char **names = fd < 0 ? NULL : file_list(path, NULL, err);
+    if (!names)
+        return fd < 0 ? err_errno(err, errno, "listing %s", path) : -1;
+    for (char **name = names; *name; name++) {
+        struct stat status;
+        if (fstatat(fd, *name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode))
+            str_addf(out, "%lld %s\n", (long long)status.st_size, *name);
+    }
+    return 0;
+}
+
 static int rest_collect(struct slurm_site *site, const char *folder, const cJSON *globs, int64_t max,
                         const char *into, struct str *refused, struct err **err)
 {
@@ -187,6 +203,7 @@ struct slurm_site *slurm_rest_new(const cJSON *spec, const char *secret, const c
                                               .look = rest_look,
                                               .cancel = rest_cancel,
                                               .read = rest_read,
+                                              .list = rest_list,
                                               .collect = rest_collect,
                                               .remove = rest_remove,
                                               .free = rest_free};

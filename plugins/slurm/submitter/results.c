@@ -18,7 +18,6 @@
 #define MAX_ALL (INT64_C(256) << 20)
 #define MAX_FILE (INT64_C(64) << 20) /* unless spec.maxOutputSize says another */
 #define RETRY_MS 1000
-#define MAX_PRINTED (1u << 20) /* of a task of an array, in the log */
 #define TRIES 120
 
 static int put_blob(void *arg, const char *digest, const void *data, size_t len, struct err **err)
@@ -72,57 +71,6 @@ static void write_accounting(const cJSON *status, const char *folder)
     file_write_atomic(path, text, strlen(text), 0644, NULL);
 }
 
-/* Lines of one task's file, each with the task's number in front, to our output and to `all`. */
-static void print_task(const char *path, const char *index, int fd, struct str *all)
-{
-    auto_free char *text = NULL;
-    size_t len = 0, n = 0;
-    struct str lines = {0};
-    auto_err error = NULL;
-    if (file_read(path, MAX_PRINTED, &text, &len, &error) < 0 && err_code(error) == ERR_TOO_LARGE) {
-        text = mem_strdup("(more than 1 MiB: see the results)\n");
-        len = strlen(text);
-    }
-    if (!len)
-        return;
-    text[len - (text[len - 1] == '\n')] = 0;
-    auto_free char **list = str_split(text, '\n', &n);
-    for (size_t i = 0; i < n; i++)
-        str_addf(&lines, "[%s] %s\n", index, list[i]);
-    for (size_t done = 0; done < lines.len;) {
-        ssize_t written = write(fd, lines.data + done, lines.len - done);
-        if (written <= 0)
-            break;
-        done += (size_t)written;
-    }
-    str_add_n(all, str_c(&lines), lines.len);
-    str_free(&lines);
-}
-
-/* What the tasks of an array have printed, task by task, once all have ended. */
-static void print_tasks(struct run_stream *stream, const char *folder)
-{
-    auto_free char *prefix = mem_printf("%s.", stream->name);
-    auto_free char **names = file_list(folder, NULL, NULL);
-    for (char **name = names; name && *name; name++) {
-        if (!str_starts(*name, prefix))
-            continue;
-        auto_free char *path = file_join(folder, *name);
-        print_task(path, *name + strlen(prefix), stream->fd, &stream->tail);
-    }
-}
-
-static void add_tails(struct run *run, const char *folder, cJSON *status)
-{
-    if (!json_get(run_spec(run), "array"))
-        return;
-    print_tasks(&run->out, folder);
-    print_tasks(&run->errors, folder);
-    auto_free char *out = run_tail(&run->out.tail), *errors = run_tail(&run->errors.tail);
-    json_set_string(status, "stdout", out);
-    json_set_string(status, "stderr", errors);
-}
-
 /* Sends the folder; a server that is away for a while is waited for. */
 static int send_all(struct run *run, const char *folder, struct fileset_sum *sum, struct err **err)
 {
@@ -163,7 +111,6 @@ void run_keep_results(struct run *run, cJSON *status)
     if (collect(run, folder, &refused, &error) < 0)
         str_addf(&message, "%s; ", err_message(error));
     add_refused(&message, run, &refused);
-    add_tails(run, folder, status);
     auto_json whole = json_merge_patch(json_copy(run->reported), status);
     write_accounting(whole, folder);
     auto_err unsent = NULL;

@@ -2,12 +2,13 @@
 #ifndef M8_SLURM_RUN_H
 #define M8_SLURM_RUN_H
 
+#include "base/json.h"
 #include "submitter/home.h"
 #include "submitter/site.h"
 
 #define RUN_TAIL 4096u /* bytes of stdout and stderr in the status */
 
-/* A file of the job whose text goes on to a descriptor as it grows. */
+/* Text of the job that goes on to a descriptor: of a file as it grows, or of all tasks of an array. */
 struct run_stream {
     const char *name; /* "stdout" */
     int fd;
@@ -20,12 +21,15 @@ struct run {
     struct slurm_site *site;
     const cJSON *cluster; /* spec of the SlurmCluster */
     cJSON *job;           /* as last read */
-    char *folder, *comment;
+    char *folder;
+    struct slurm_known known;
     struct slurm_place place;
     int64_t id; /* Slurm's; 0: none yet */
     int64_t poll_ms;
     bool building, cancelling;
     struct run_stream out, errors;
+    struct map task_streams; /* of an array: file → its state, of streams.c */
+    bool any_grew;           /* in the present pass over them */
     struct slurm_view view;
     cJSON *reported; /* last status that the server took */
 };
@@ -46,7 +50,13 @@ void run_follow(struct run *run);
 /* end.c: results, accounting, last report. */
 void run_conclude(struct run *run);
 char *run_tail(const struct str *text); /* the last lines, as valid text; caller frees */
-void run_read_streams(struct run *run);
+/* streams.c: what the job prints goes to our own output; true: there was something new. */
+void run_open_streams(struct run *run);
+bool run_read_streams(struct run *run);
+void run_end_streams(struct run *run); /* the rest, with lines that have no end */
+/* The lines "SIZE NAME" of site's list. */
+void run_each_file(struct run *run, const struct str *list,
+                   void (*visit)(struct run *run, const char *name, int64_t size));
 /* results.c: stdout, stderr, accounting and outputs become blobs of the job; says so in the status. */
 void run_keep_results(struct run *run, cJSON *status);
 /* stage.c: the sources as a local folder; caller frees the path. */

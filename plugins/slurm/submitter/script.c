@@ -1,6 +1,7 @@
 #include "submitter/script.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,36 @@ long slurm_minutes(const char *text)
         seconds = part[1];
     }
     return days * 1440 + hours * 60 + minutes + (seconds + 59) / 60;
+}
+
+struct slurm_tasks slurm_tasks_of(const char *array)
+{
+    return (struct slurm_tasks){.rest = array ? array : "", .next = 0, .last = -1, .step = 1};
+}
+
+/* The next range: "0-9:2,20%3". */
+static bool next_range(struct slurm_tasks *tasks)
+{
+    char *end;
+    if (!isdigit((unsigned char)*tasks->rest))
+        return false;
+    tasks->next = tasks->last = strtol(tasks->rest, &end, 10);
+    tasks->step = 1;
+    if (*end == '-')
+        tasks->last = strtol(end + 1, &end, 10);
+    if (*end == ':')
+        tasks->step = strtol(end + 1, &end, 10);
+    tasks->rest = *end == ',' ? end + 1 : "";
+    return tasks->step > 0 && tasks->next <= tasks->last;
+}
+
+bool slurm_next_task(struct slurm_tasks *tasks, char *index, size_t size)
+{
+    if (tasks->next > tasks->last && !next_range(tasks))
+        return false;
+    snprintf(index, size, "%ld", tasks->next);
+    tasks->next += tasks->step;
+    return true;
 }
 
 static bool has_cuda(const cJSON *spec)

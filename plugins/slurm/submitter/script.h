@@ -27,6 +27,13 @@ cJSON *slurm_submission(const cJSON *spec, const struct slurm_place *place);
 char *slurm_comment(const char *uid); /* caller frees */
 /* "D-HH:MM:SS" and the shorter forms → minutes, rounded up; -1 if malformed. */
 long slurm_minutes(const char *time_limit);
+/* The indexes of a job array: slurm_tasks_of(spec.array), then slurm_next_task as often as it is true. */
+struct slurm_tasks {
+    const char *rest;
+    long next, last, step;
+};
+struct slurm_tasks slurm_tasks_of(const char *array); /* borrowed; NULL: none */
+bool slurm_next_task(struct slurm_tasks *tasks, char *index, size_t size);
 bool slurm_has_build(const cJSON *spec);
 void slurm_quote(struct str *out, const char *text); /* for the shell */
 

@@ -18,12 +18,14 @@ struct slurm_site_ops {
     int (*submit)(struct slurm_site *site, const cJSON *spec, const struct slurm_place *place, int64_t *id,
                   struct err **err);
     int (*find)(struct slurm_site *site, const char *comment, int64_t *id, struct err **err); /* 0: none */
-    int (*look)(struct slurm_site *site, int64_t id, const char *comment, struct slurm_view *view,
+    int (*look)(struct slurm_site *site, int64_t id, const struct slurm_known *known, struct slurm_view *view,
                 struct err **err);
     int (*cancel)(struct slurm_site *site, int64_t id, struct err **err);
     /* Appends at most max bytes of a file in the job's folder from offset on. ERR_NOT_FOUND. */
     int (*read)(struct slurm_site *site, const char *folder, const char *file, int64_t offset, size_t max,
                 struct str *out, struct err **err);
+    /* Appends a line "SIZE NAME" for each file in SLURM_PRIVATE of the job's folder. */
+    int (*list)(struct slurm_site *site, const char *folder, struct str *out, struct err **err);
     /* Copies what matches a glob from the job's folder into a local one; at most max bytes of each file are
      * taken, of larger ones nothing: their names are appended to refused, one a line. */
     int (*collect)(struct slurm_site *site, const char *folder, const cJSON *globs, int64_t max,

@@ -284,14 +284,14 @@ static int ssh_find(struct slurm_site *site, const char *comment, int64_t *id, s
     return result;
 }
 
-static int ssh_look(struct slurm_site *site, int64_t id, const char *comment, struct slurm_view *view,
-                    struct err **err)
+static int ssh_look(struct slurm_site *site, int64_t id, const struct slurm_known *known,
+                    struct slurm_view *view, struct err **err)
 {
     struct str out = {0};
     auto_free char *command = mem_printf("TZ=UTC0 scontrol -o show job %lld", (long long)id);
     int result = ask(site, command, &out, err);
     if (result == 0)
-        result = slurm_view_scontrol(view, comment, str_c(&out), err);
+        result = slurm_view_scontrol(view, known, str_c(&out), err);
     str_free(&out);
     return result;
 }
@@ -350,6 +350,17 @@ static int ssh_read(struct slurm_site *site, const char *folder, const char *fil
     if (result == 0)
         str_add_n(out, str_c(&got), got.len);
     str_free(&got);
+    return result;
+}
+
+static int ssh_list(struct slurm_site *site, const char *folder, struct str *out, struct err **err)
+{
+    auto_free char *path = file_join(folder, SLURM_PRIVATE);
+    auto_free char *command = in_folder("find @ -maxdepth 1 -type f -printf '%s %f\\n'", path);
+    auto_str got = {0};
+    int result = ask(site, command, &got, err);
+    if (result == 0)
+        str_add_n(out, str_c(&got), got.len);
     return result;
 }
 
@@ -436,6 +447,7 @@ struct slurm_site *slurm_ssh_new(const cJSON *spec, const char *secret, struct e
                                               .look = ssh_look,
                                               .cancel = ssh_cancel,
                                               .read = ssh_read,
+                                              .list = ssh_list,
                                               .collect = ssh_collect,
                                               .remove = ssh_remove,
                                               .free = ssh_free};

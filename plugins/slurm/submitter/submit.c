@@ -108,7 +108,7 @@ static bool settle_attempt(struct run *run)
 {
     auto_err error = NULL;
     int64_t id = 0, age = attempt_age_ms(run);
-    if (run->site->ops->find(run->site, run->comment, &id, &error) < 0) {
+    if (run->site->ops->find(run->site, run->known.comment, &id, &error) < 0) {
         run_tell(run, "Pending", "SlurmUnavailable", err_message(error));
         return false;
     }
@@ -145,7 +145,7 @@ static bool wait_for_slurm(struct run *run)
     for (;;) {
         auto_err error = NULL;
         struct slurm_view view;
-        if (run->site->ops->look(run->site, NO_JOB, run->comment, &view, &error) == 0 ||
+        if (run->site->ops->look(run->site, NO_JOB, &run->known, &view, &error) == 0 ||
             err_code(error) == ERR_NOT_FOUND)
             return true;
         run_tell(run, "Pending", "SlurmUnavailable", err_message(error));

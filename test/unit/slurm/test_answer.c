@@ -75,8 +75,81 @@ static void an_array_is_one_job(void **state)
 static void a_start_that_was_lost_is_in_doubt(void **state)
 {
     (void)state;
-    assert_true(view_of(REST(JOB("PENDING", "launch_failed_requeued_held", "0"))).in_doubt);
-    assert_false(view_of(REST(JOB("PENDING", "Priority", "0"))).in_doubt);
+    assert_int_equal(view_of(REST(JOB("PENDING", "launch_failed_requeued_held", "0"))).doubtful, 1);
+    assert_int_equal(view_of(REST(JOB("PENDING", "Priority", "0"))).doubtful, 0);
+}
+
+#define TASK(index, state, reason)                                                                           \
+    "{\"job_id\":9,\"array_job_id\":5,\"array_task_id\":" index                                              \
+    ",\"comment\":\"minik8s:u\",\"job_state\":\"" state "\",\"state_reason\":\"" reason                      \
+    "\",\"exit_code\":0}"
+#define LOST "launch_failed_requeued_held"
+
+static void know(struct slurm_known *known, const char *task, int code)
+{
+    int *own = NEW(int);
+    *own = code;
+    map_set(&known->ends, task, own);
+}
+
+/* Slurm lost the starts of tasks 1 and 3; 3 has left its exit code. */
+static void each_task_of_an_array_decides_by_itself(void **state)
+{
+    (void)state;
+    struct slurm_view view;
+    struct slurm_known known = {.comment = "minik8s:u"};
+    map_init(&known.ends, free);
+    const char *body = REST(TASK("0", "COMPLETED", "None") "," TASK("1", "PENDING", LOST) "," TASK(
+        "2", "RUNNING", "None") "," TASK("3", "PENDING", LOST));
+    const char *lines =
+        "JobId=6 ArrayJobId=5 ArrayTaskId=1 Comment=minik8s:u JobState=REQUEUE_HOLD Reason=None\n"
+        "JobId=8 ArrayJobId=5 ArrayTaskId=3 Comment=minik8s:u JobState=REQUEUE_HOLD Reason=None\n";
+    know(&known, "3", 0);
+    assert_int_equal(slurm_view_rest(&view, &known, 200, body, strlen(body), NULL), 0);
+    assert_string_equal(slurm_view_state(&view), "Running");
+    assert_int_equal(view.doubtful, 1);
+    assert_int_equal(view.succeeded, 2);
+    assert_int_equal(slurm_view_scontrol(&view, &known, lines, NULL), 0);
+    assert_int_equal(view.doubtful, 1);
+    assert_int_equal(view.succeeded, 1);
+    know(&known, "1", 7);
+    assert_int_equal(slurm_view_scontrol(&view, &known, lines, NULL), 0);
+    assert_int_equal(view.phase, SLURM_ENDED);
+    assert_string_equal(slurm_view_state(&view), "Failed");
+    assert_string_equal(slurm_view_reason(&view), "NonZeroExitCode");
+    assert_int_equal(view.exit_code, 7);
+    map_fini(&known.ends);
+}
+
+static void a_forgotten_job_is_what_its_tasks_left(void **state)
+{
+    (void)state;
+    struct slurm_view view;
+    struct slurm_known known = {0};
+    map_init(&known.ends, free);
+    slurm_view_forgotten(&view, &known, NULL);
+    assert_int_equal(view.tasks, 1);
+    assert_int_equal(view.doubtful, 1);
+    know(&known, "", 0);
+    slurm_view_forgotten(&view, &known, NULL);
+    assert_string_equal(slurm_view_state(&view), "Succeeded");
+    const char *const tasks[] = {"0", "4", "8", "20"};
+    for (size_t i = 0; i < COUNT_OF(tasks); i++) {
+        slurm_view_forgotten(&view, &known, "0-9:4,20%2");
+        assert_int_equal(view.tasks, 4);
+        assert_int_equal(view.doubtful, 4 - i);
+        assert_int_not_equal(view.phase, SLURM_ENDED);
+        know(&known, tasks[i], 0);
+    }
+    slurm_view_forgotten(&view, &known, "0-9:4,20%2");
+    assert_string_equal(slurm_view_state(&view), "Succeeded");
+    slurm_view_forgotten(&view, &known, "0-9:4,20-21%2");
+    slurm_view_give_up(&view);
+    assert_string_equal(slurm_view_state(&view), "Failed");
+    assert_string_equal(slurm_view_reason(&view), "Unknown");
+    assert_int_equal(view.succeeded, 4);
+    assert_int_equal(view.failed, 1);
+    map_fini(&known.ends);
 }
 
 static enum err_code error_of(int status, const char *body)
@@ -129,15 +202,16 @@ static void anothers_job_under_our_number_is_not_ours(void **state)
 {
     (void)state;
     struct slurm_view view;
+    const struct slurm_known ours = {.comment = "minik8s:u"}, other = {.comment = "minik8s:v"};
     auto_err err = NULL;
     const char *body = REST(JOB("FAILED", "NonZeroExitCode", "256"));
-    assert_int_equal(slurm_view_rest(&view, "minik8s:u", 200, body, strlen(body), NULL), 0);
-    assert_int_equal(slurm_view_rest(&view, "minik8s:v", 200, body, strlen(body), &err), -1);
+    assert_int_equal(slurm_view_rest(&view, &ours, 200, body, strlen(body), NULL), 0);
+    assert_int_equal(slurm_view_rest(&view, &other, 200, body, strlen(body), &err), -1);
     assert_int_equal(err_code(err), ERR_NOT_FOUND);
-    assert_int_equal(
-        slurm_view_scontrol(&view, "minik8s:u", "JobId=1 Comment=minik8s:u JobState=RUNNING\n", NULL), 0);
-    assert_int_equal(
-        slurm_view_scontrol(&view, "minik8s:v", "JobId=1 Comment=minik8s:u JobState=RUNNING\n", NULL), -1);
+    assert_int_equal(slurm_view_scontrol(&view, &ours, "JobId=1 Comment=minik8s:u JobState=RUNNING\n", NULL),
+                     0);
+    assert_int_equal(slurm_view_scontrol(&view, &other, "JobId=1 Comment=minik8s:u JobState=RUNNING\n", NULL),
+                     -1);
 }
 
 static void a_job_is_found_by_its_comment(void **state)
@@ -221,6 +295,8 @@ int main(void)
         cmocka_unit_test(states_become_ours),
         cmocka_unit_test(an_array_is_one_job),
         cmocka_unit_test(a_start_that_was_lost_is_in_doubt),
+        cmocka_unit_test(each_task_of_an_array_decides_by_itself),
+        cmocka_unit_test(a_forgotten_job_is_what_its_tasks_left),
         cmocka_unit_test(errors_say_whether_they_may_pass),
         cmocka_unit_test(anothers_job_under_our_number_is_not_ours),
         cmocka_unit_test(a_job_is_found_by_its_comment),
