@@ -229,6 +229,7 @@ static void record_ask(const struct ask *ask, const char *object, const cJSON *r
     struct decision *decision = NEW(struct decision);
     const struct policy_point *point = ask->point;
     decision->point = point->name;
+    decision->kind = point->about;
     decision->object = mem_strdup(object);
     decision->revision = policies->revision;
     decision->at_ns = (int64_t)(ask->now * 1e6) * 1000;

@@ -102,6 +102,40 @@ static bool is_active(const struct script_manager *manager, const struct policy_
     return false;
 }
 
+struct policy_failure {
+    char at[TIME_TEXT];
+    char *message;
+};
+
+static void failure_free(void *value)
+{
+    struct policy_failure *failure = value;
+    free(failure->message);
+    free(failure);
+}
+
+static void note_failure(struct script_manager *manager, const struct policy_version *version,
+                         const char *message)
+{
+    struct policy_failure *failure = NEW(struct policy_failure);
+    time_print(clock_wall_ns(loop_clock(manager->options.loop)), failure->at);
+    failure->message = mem_printf("%s@%.8s: %s", version->name, version->hash, message);
+    map_set(&manager->failures, version->name, failure);
+    if (manager_policies_object(manager, version->name)) /* else it is of a file: nothing to look at again */
+        map_set(&manager->changed_policies, version->name, manager);
+    manager_policies_wake(manager);
+}
+
+/* What an earlier manager said stays until it fails again. */
+static void add_failure(const struct script_manager *manager, cJSON *status, const char *name)
+{
+    const struct policy_failure *failure = map_get(&manager->failures, name);
+    if (!failure)
+        return;
+    json_set_string(status, "lastFailureTime", failure->at);
+    json_set_string(status, "lastFailureMessage", failure->message);
+}
+
 static void report_policy(struct script_manager *manager, const cJSON *object, const struct err *refused)
 {
     const struct policy *policy =
@@ -118,6 +152,7 @@ static void report_policy(struct script_manager *manager, const cJSON *object, c
     const char *message = refused ? err_message(refused) : rolled_back ? newest->reason : NULL;
     json_set_string(status, "state", state);
     json_set_string(status, "message", message ? message : "");
+    add_failure(manager, status, json_string_or(object, "metadata.name", ""));
     json_set_int(status, "observedGeneration", json_int(object, "metadata.generation", 0));
     if (current)
         json_set_string(status, "hash", current->hash);
@@ -202,6 +237,7 @@ static void apply_policy(struct script_manager *manager, const char *name)
     auto_json object = parse_item(item);
     if (!object) {
         map_remove(&manager->refused, name);
+        map_remove(&manager->failures, name);
         policies_set_settings(&manager->policies, name, NULL);
         policies_remove(&manager->policies, name);
         manager_files_restore(manager, name);
@@ -533,10 +569,8 @@ void manager_policies_on_trouble(void *arg, const struct policy_version *version
                                : "the shipped default decided instead");
     log_warn("script", "policy %s", message);
     manager_event(manager, item, "Warning", rolled_back ? "PolicyRolledBack" : "PolicyFailed", message);
-    if (!rolled_back || version->shipped)
-        return;
-    map_set(&manager->changed_policies, version->name, manager);
-    manager_policies_wake(manager);
+    if (!version->shipped)
+        note_failure(manager, version, reason);
 }
 
 void manager_policies_event(struct script_manager *manager, const char *type, const char *reason,
@@ -554,6 +588,7 @@ void manager_policies_init(struct script_manager *manager)
 {
     manager->policy_timer = loop_timer_new(manager->options.loop, on_timer, manager);
     map_init(&manager->refused, free);
+    map_init(&manager->failures, failure_free);
 }
 
 void manager_policies_fini(struct script_manager *manager)
@@ -561,6 +596,7 @@ void manager_policies_fini(struct script_manager *manager)
     loop_timer_free(manager->policy_timer);
     map_fini(&manager->changed_policies);
     map_fini(&manager->refused);
+    map_fini(&manager->failures);
 }
 
 cJSON *manager_policies_statistics(const struct script_manager *manager)

@@ -38,6 +38,7 @@ struct script_manager {
     /* Policy objects (script_manager_policies.c) */
     struct map changed_policies; /* names whose object or state moved */
     struct map refused;          /* name → hash and message of the newest source, if it was refused */
+    struct map failures;         /* name → struct policy_failure: the last one of each */
     bool profile_changed, profile_asked;
     struct policy_files *files; /* the operator's folder (script_policy_files.c), or NULL */
     struct loop_timer *policy_timer;

@@ -81,12 +81,14 @@ static void add_limits(const struct script_manager *manager, cJSON *answer)
     json_set_string(kept, "oldest", oldest);
 }
 
-static bool wanted(const struct decision *decision, const char *point, const char *object, int64_t since_ns)
+static bool wanted(const struct decision *decision, const cJSON *spec, int64_t since_ns)
 {
+    const char *point = json_string(spec, "point");
     bool here = !point;
     for (size_t i = 0; !here && i < RECORD_LISTS; i++)
         here = decision->lists[i] && str_eq(decision->lists[i]->point->name, point);
-    return here && decision->at_ns >= since_ns && (!object || str_eq(decision->object, object));
+    return here && decision->at_ns >= since_ns &&
+           decision_about(decision, json_string(spec, "kind"), json_string(spec, "object"));
 }
 
 static int64_t since_of(const struct script_manager *manager, const cJSON *spec)
@@ -98,16 +100,13 @@ static int64_t since_of(const struct script_manager *manager, const cJSON *spec)
 cJSON *manager_decisions(const struct script_manager *manager, const cJSON *spec)
 {
     const struct record *record = &manager->record;
-    const char *point = json_string(spec, "point"), *object = json_string(spec, "object");
     int64_t since_ns = since_of(manager, spec), limit = json_int(spec, "limit", DEFAULT_LIMIT);
     cJSON *answer = cJSON_CreateObject();
     auto_json newest = cJSON_CreateArray();
     size_t bytes = 0, matching = 0;
     for (size_t i = record->count; i-- > 0;) {
         const struct decision *decision = record_at(record, i);
-        if (decision->at_ns < since_ns)
-            break;
-        if (!wanted(decision, point, object, since_ns) || (int64_t)++matching > limit)
+        if (!wanted(decision, spec, since_ns) || (int64_t)++matching > limit)
             continue;
         if (bytes > ANSWER_MAX)
             continue;
@@ -175,6 +174,7 @@ static void start_replay(struct script_manager *manager, const struct cache_item
                                            .settings = json_get(spec, "settings"),
                                            .point = json_string(spec, "point"),
                                            .object = json_string(spec, "object"),
+                                           .kind = json_string(spec, "kind"),
                                            .since_ns = since_of(manager, spec)};
     auto_err refused = NULL;
     struct replay *replay = replay_new(&manager->policies, manager->world.placement, &options, &refused);

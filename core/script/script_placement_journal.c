@@ -205,6 +205,7 @@ void record_placement(struct placement *placement, const struct waiting_pod *pod
     struct decision *decision = NEW(struct decision);
     auto_json json = placement_result_json(result->node, result->score);
     decision->point = policies_point(policies, POINT_SCORE)->name;
+    decision->kind = policies_point(policies, POINT_SCORE)->about;
     decision->object = mem_strdup(pod->key);
     decision->revision = policies->revision;
     decision->at_ns = (int64_t)(now * 1e6) * 1000;

@@ -37,6 +37,7 @@ static void point_free(void *value)
     cJSON_Delete(point->standard);
     map_fini(&point->spaces);
     free(point->fallback);
+    free(point->about);
     free(point->name);
     free(point);
 }
@@ -77,8 +78,8 @@ void policies_fini(struct policies *policies)
     sandbox_fini(&policies->sandbox);
 }
 
-int policies_add_point(struct policies *policies, const char *name, const char *shape, const char *fallback,
-                       struct err **err)
+int policies_add_point(struct policies *policies, const char *name, const char *shape, const char *about,
+                       const char *fallback, struct err **err)
 {
     static const char *const shapes[] = {"one", "first", "filter", "score", "order"};
     for (size_t i = 0; i < COUNT_OF(shapes); i++) {
@@ -86,6 +87,7 @@ int policies_add_point(struct policies *policies, const char *name, const char *
             continue;
         struct policy_point *point = NEW(struct policy_point);
         point->name = mem_strdup(name);
+        point->about = mem_strdup(about);
         point->shape = (enum policy_shape)i;
         point->fallback = mem_strdup(fallback);
         map_init(&point->spaces, space_free);

@@ -60,6 +60,7 @@ struct policy_list {
 
 struct policy_point {
     char *name;
+    char *about; /* kind of the objects that are decided about, or NULL */
     enum policy_shape shape;
     char *fallback;  /* the shipped default's name */
     cJSON *chosen;   /* the profile's array [{name, weight, mode, settings}], or NULL */
@@ -100,8 +101,9 @@ struct policies {
 void policies_init(struct policies *policies, bool simulated, uint64_t seed,
                    const struct policies_hooks *hooks);
 void policies_fini(struct policies *policies);
-int policies_add_point(struct policies *policies, const char *name, const char *shape, const char *fallback,
-                       struct err **err);
+/* about: kind of the objects, or NULL. */
+int policies_add_point(struct policies *policies, const char *name, const char *shape, const char *about,
+                       const char *fallback, struct err **err);
 struct policy_point *policies_point(const struct policies *policies, const char *name);
 
 /* Stages, checks and flips. name NULL: the file's own. The old version stays on failure. *hash_out (17 bytes)

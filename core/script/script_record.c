@@ -7,6 +7,7 @@
 #include "script/script_record.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/time.h"
 #include "script/script_journal.h"
@@ -172,6 +173,16 @@ void record_add(struct record *record, struct decision *decision)
     }
 }
 
+bool decision_about(const struct decision *decision, const char *kind, const char *object)
+{
+    size_t len = object ? strlen(object) : 0;
+    if (kind && decision->kind && strcasecmp(kind, decision->kind) != 0)
+        return false;
+    if (!object || str_eq(decision->object, object))
+        return true;
+    return strchr(object, '/') && str_starts(decision->object, object) && decision->object[len] == '/';
+}
+
 /* ---- words ---- */
 
 static void add_json(cJSON *to, const char *field, const char *text)
@@ -203,6 +214,7 @@ cJSON *decision_json(const struct decision *decision, bool with_inputs)
     json_set_string(json, "time", at);
     json_set_int(json, "revision", (int64_t)decision->revision);
     json_set_string(json, "point", decision->point);
+    json_set_string(json, "kind", decision->kind);
     json_set_string(json, "object", decision->object);
     json_set_string(json, "by", str_c(&by));
     add_json(json, "result", decision->result);

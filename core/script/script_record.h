@@ -43,7 +43,7 @@ struct record_list { /* who was asked, in order */
 struct decision {
     uint64_t seq, revision;                  /* revision: of the store, that the inputs are of */
     int64_t at_ns;                           /* wall clock */
-    const char *point;                       /* borrowed from the point */
+    const char *point, *kind;                /* borrowed from the point; kind: of the object, or NULL */
     char *object;                            /* what it is about: "namespace/name", or "" */
     struct record_list *lists[RECORD_LISTS]; /* those that decided: after a failure the shipped ones */
     uint64_t seed;
@@ -92,8 +92,12 @@ struct record_list *record_list_ref(struct record_list *list);
 void record_list_unref(struct record_list *list);       /* NULL is fine */
 char *record_list_text(const struct record_list *list); /* "spread@1a2b3c4d,binpack@…"; caller owns */
 
-/* For people and programs: {seq, time, revision, point, object, by, result, reasons, failure, cpuMicros,
- * shadow…}; with_inputs: also ctx, candidates, states, settings. Caller owns. */
+/* Whether it is about that object ("namespace/name", "name"; NULL: any), also about a part of it, a
+ * container; kind NULL: of any kind. */
+bool decision_about(const struct decision *decision, const char *kind, const char *object);
+
+/* For people and programs: {seq, time, revision, point, kind, object, by, result, reasons, failure,
+ * cpuMicros, shadow…}; with_inputs: also ctx, candidates, states, settings. Caller owns. */
 cJSON *decision_json(const struct decision *decision, bool with_inputs);
 
 #endif

@@ -29,7 +29,7 @@ struct replay {
     const struct placement *placement;
     struct trial *trial;
     struct candidate *candidate;
-    char *point, *object;
+    char *point, *kind, *object;
     int64_t since_ns;
     uint64_t next, end; /* of the plain ones */
     uint64_t back;      /* of scheduling: the next one is before it */
@@ -60,6 +60,7 @@ struct replay *replay_new(const struct policies *policies, const struct placemen
     }
     const char *point = replay->candidate ? replay->candidate->point : options->point;
     replay->point = point ? mem_strdup(point) : NULL;
+    replay->kind = options->kind ? mem_strdup(options->kind) : NULL;
     replay->object = options->object ? mem_strdup(options->object) : NULL;
     if (record) {
         replay->end = replay->back = record->next_seq;
@@ -78,6 +79,7 @@ void replay_free(struct replay *replay)
     map_fini(&replay->was.nodes);
     map_fini(&replay->would.nodes);
     free(replay->point);
+    free(replay->kind);
     free(replay->object);
     free(replay);
 }
@@ -93,7 +95,7 @@ static bool at_point(const struct decision *decision, const char *point)
 static bool concerns(const struct replay *replay, const struct decision *decision)
 {
     return decision->at_ns >= replay->since_ns && (!replay->point || at_point(decision, replay->point)) &&
-           (!replay->object || str_eq(replay->object, decision->object));
+           decision_about(decision, replay->kind, replay->object);
 }
 
 /* ---- sums ---- */

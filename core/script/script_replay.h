@@ -10,10 +10,10 @@
 struct replay_options {
     const char *source; /* of a candidate, or NULL: the versions that decided */
     size_t len;
-    const cJSON *settings; /* of the candidate, over its own */
-    const char *point;     /* only decisions at it; NULL: all; of a candidate: its own */
-    const char *object;    /* only those about it; NULL: all */
-    int64_t since_ns;      /* wall clock */
+    const cJSON *settings;     /* of the candidate, over its own */
+    const char *point;         /* only decisions at it; NULL: all; of a candidate: its own */
+    const char *kind, *object; /* only those about it; NULL: all */
+    int64_t since_ns;          /* wall clock */
 };
 
 struct replay;

@@ -55,7 +55,8 @@ struct trial *trial_new(const struct policies *of, const struct placement *place
     map_each (entry, &of->points) {
         const struct policy_point *point = entry->value;
         static const char *const shapes[] = {"one", "first", "filter", "score", "order"};
-        policies_add_point(&trial->policies, point->name, shapes[point->shape], point->fallback, NULL);
+        policies_add_point(&trial->policies, point->name, shapes[point->shape], point->about, point->fallback,
+                           NULL);
     }
     return trial;
 }

@@ -64,8 +64,9 @@ static int add_point(struct world *world, lua_State *L, struct err **err)
     if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1))
         return err_set(err, ERR_INVALID,
                        "framework.points: each entry must be NAME = { shape = …, default = … }");
-    auto_free char *shape = take_text(L, "shape"), *fallback = take_text(L, "default");
-    return policies_add_point(world->policies, lua_tostring(L, -2), shape, fallback, err);
+    auto_free char *shape = take_text(L, "shape"), *about = take_text(L, "about"),
+                   *fallback = take_text(L, "default");
+    return policies_add_point(world->policies, lua_tostring(L, -2), shape, about, fallback, err);
 }
 
 /* The points of the table on the top of the stack, which is replaced by nothing; into: the table of all. */

@@ -1,4 +1,5 @@
 -- Decision points: what a policy can be asked, in which shape, and which shipped policy decides when all else fails.
+-- `about`: kind of the object that a decision is about (ctx.object, or ctx.namespace and ctx.name); may be left out.
 -- `check(result, ctx)` returns what is wrong with a result, or nil. The profile policies/default.lua says which are active.
 
 local function count(value)
@@ -9,19 +10,20 @@ local MODES = { random = true, ["round-robin"] = true, ["source-hash"] = true }
 
 return {
     -- ctx.pod: what is to be placed, ctx.peers: pods of the same owner on the candidate; candidate: a node
-    ["scheduler.filter"] = { shape = "filter", default = "resources" },
-    ["scheduler.score"] = { shape = "score", default = "spread" },
+    ["scheduler.filter"] = { shape = "filter", about = "Pod", default = "resources" },
+    ["scheduler.score"] = { shape = "score", about = "Pod", default = "spread" },
     -- ctx: settings, seed; candidate: a pod that waits { key, priority, created (s), spec = ctx.pod of the filters }; result: a number,
     -- larger is earlier; asked once per pod, so it must not depend on anything else
-    ["scheduler.first"] = { shape = "order", default = "priority" },
+    ["scheduler.first"] = { shape = "order", about = "Pod", default = "priority" },
     -- the same about what lies around a node; candidate: the counts of pods in the node's topology domains
-    ["scheduler.filter.near"] = { shape = "filter", default = "affinity" },
-    ["scheduler.score.near"] = { shape = "score", default = "neighbours" },
+    ["scheduler.filter.near"] = { shape = "filter", about = "Pod", default = "affinity" },
+    ["scheduler.score.near"] = { shape = "score", about = "Pod", default = "neighbours" },
 
     -- ctx.pod: key, priority; ctx.candidates: array of { node, victims = array of { key, priority, created }, violations = disruption
     -- budgets that would be broken }; result: { node = one of them }, or nil: nobody has to go
     ["scheduler.preempt"] = {
         shape = "first",
+        about = "Pod",
         default = "least-harm",
         check = function(result, ctx)
             for _, candidate in ipairs(ctx.candidates or {}) do
@@ -36,6 +38,7 @@ return {
     -- ReplicaSet, old = { [name] = replicas; left out: as it is }, after = seconds until it wants to be asked again, or nil }
     ["rollout"] = {
         shape = "one",
+        about = "Deployment",
         default = "rolling",
         check = function(result, ctx)
             if not count(result.new) then return "new must be a whole number that is not negative" end
@@ -56,6 +59,7 @@ return {
     -- (s), exit_code, out_of_memory; result: { wait = seconds, reset = true: ends are counted from here }
     ["restart.backoff"] = {
         shape = "one",
+        about = "Pod",
         default = "doubling",
         check = function(result)
             if type(result.wait) ~= "number" or not (result.wait >= 0 and result.wait <= 3600) then
@@ -69,6 +73,7 @@ return {
     -- result: { name = one of them }, or nil: nobody goes
     ["evict.choose"] = {
         shape = "first",
+        about = "Node",
         default = "least-important",
         check = function(result, ctx)
             for _, pod in ipairs(ctx.candidates or {}) do
@@ -118,6 +123,7 @@ return {
     -- result: { mode = "random" | "round-robin" | "source-hash", weights = { [pod name] = 1…100 } or nil }
     ["balance"] = {
         shape = "one",
+        about = "Service",
         default = "random",
         check = function(result)
             if not MODES[result.mode] then return "mode must be random, round-robin or source-hash" end
@@ -136,6 +142,7 @@ return {
     -- value }, or with error = why nothing can be said
     ["autoscale.metric"] = {
         shape = "one",
+        about = "HorizontalPodAutoscaler",
         default = "pods",
         check = function(result)
             if result.error ~= nil and type(result.error) ~= "string" then return "error must be a text" end
@@ -152,6 +159,7 @@ return {
     -- result: { replicas = } before any limit
     ["autoscale.decide"] = {
         shape = "one",
+        about = "HorizontalPodAutoscaler",
         default = "target-utilization",
         check = function(result) return not count(result.replicas) and "replicas must be a whole number that is not negative" or nil end,
     },
@@ -160,6 +168,7 @@ return {
     -- now; result: { replicas =, limit = reason of ScalingLimited, message =, stabilized = why it waits }
     ["autoscale.limit"] = {
         shape = "one",
+        about = "HorizontalPodAutoscaler",
         default = "limits",
         check = function(result, ctx)
             if not count(result.replicas) then return "replicas must be a whole number that is not negative" end

@@ -33,6 +33,7 @@ return {
         decisions = { type = "integer", description = "How often its kept versions had been asked when this status was written." },
         failures = { type = "integer", description = "How often they had failed." },
         lastFailureTime = { type = "string", format = "date-time", description = "When it failed last." },
+        lastFailureMessage = { type = "string", description = "Which version that was, and why." },
         observedGeneration = { type = "integer", description = "The metadata.generation that this status is about." },
         conditions = { type = "list", mergeKey = "type", items = { ref = "Condition" }, description = "Statements about the policy." },
       } },

@@ -6,8 +6,6 @@ local QUIET = { -- paths whose changes say nothing
     ["status.observedGeneration"] = true, ["metadata.uid"] = true, ["metadata.creationTimestamp"] = true,
 }
 local TIMES = { lastTransitionTime = true, lastProbeTime = true, lastUpdateTime = true, lastHeartbeatTime = true }
-local POINTS_OF = { ["scheduler."] = "pods", ["autoscale."] = "horizontalpodautoscalers.autoscaling",
-    rollout = "deployments.apps", balance = "services" }
 local MAX_CHANGES, MAX_TEXT = 6, 120
 local DECISION_OPTIONS = { object = true, point = true, since = true, limit = true, inputs = true }
 
@@ -108,22 +106,14 @@ local function result_text(decision)
     return decision.point .. " → " .. text .. reasons
 end
 
---- Decisions name their object without its kind: a Deployment and a Service may share a name.
-local function is_about(decision, kind)
-    for prefix, resource in pairs(POINTS_OF) do
-        if string.starts(decision.point, prefix) then return resource == kind.resource end
-    end
-    return true
-end
-
 local function add_decisions(list, kind, key)
     local what, times = nil, 1
-    for _, decision in ipairs(host.decisions({ object = key, limit = 200 }).decisions) do
-        local text = is_about(decision, kind) and result_text(decision)
-        if text and text == what then -- the same again
+    for _, decision in ipairs(host.decisions({ kind = kind.kind, object = key, limit = 200 }).decisions) do
+        local text = result_text(decision)
+        if text == what then -- the same again
             times = times + 1
             list[#list].what = string.format("%s (%d times)", text, times)
-        elseif text then
+        else
             what, times = text, 1
             local by = string.gsub(string.gsub(decision.by or "", "@%x+", ""), ",", ", ")
             add(list, { revision = decision.revision, source = "decision", time = decision.time, what = text, by = by })
@@ -173,9 +163,10 @@ function k.decisions(options)
     local spec = { point = options.point, sinceSeconds = options.since, limit = options.limit, inputs = options.inputs }
     if options.object then
         local kind, namespace, name = kinds.reference(options.object)
+        spec.kind = kind.kind
         spec.object = kind.namespaced and namespace .. "/" .. name or name
     end
     local list = host.decisions(spec).decisions
-    columns_of[list] = { "time", "point", "object", "result", "by", "reasons" }
+    columns_of[list] = { "time", "point", "kind", "object", "result", "by", "reasons" }
     return list
 end

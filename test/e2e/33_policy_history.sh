@@ -20,8 +20,8 @@ is "each of their placements is in the log" 3 \
     "$(log --point=scheduler.score | jq '[.decisions[] | select(.object | startswith("default/web-")) | select(.result.node)] | length')"
 pod=$(k get pods -l app=web -o jsonpath='{.items[0].metadata.name}')
 node=$(k get pod "$pod" -o jsonpath='{.spec.nodeName}')
-matches "one pod: its node, who put it there, and why" "scheduler.score +default/$pod +$node .*spread@.*$node [0-9]+ \(spread" "$(k policy log --object="default/$pod")"
-matches "the Deployment's rollout is there too" 'rollout +default/web .*rolling@' "$(k policy log --point=rollout)"
+matches "one pod: its node, who put it there, and why" "scheduler.score +Pod +default/$pod +$node .*spread@.*$node [0-9]+ \(spread" "$(k policy log --object="default/$pod")"
+matches "the Deployment's rollout is there too" 'rollout +Deployment +default/web .*rolling@' "$(k policy log --point=rollout)"
 matches "the limits are shown" 'at most 36000 decisions and 64 MiB' "$(k policy log --tail=1)"
 is "with inputs: what the pod asked for, the seed" "true" "$(log --object="default/$pod" | jq '.decisions[0] | has("ctx") and has("seed") and .revision > 0')"
 replay=$(k policy test --replay=10m)

@@ -3,7 +3,7 @@
 # time; from -e, files, standard input and a terminal. Hostile input ends with an error and does not disturb the manager or others.
 #uses: python3
 . "$(dirname "$0")/lib.sh"
-plan 47
+plan 49
 start_cluster 2
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
@@ -47,6 +47,10 @@ matches "the Event" "event +Scheduled: Successfully assigned default/$pod" "$why
 matches "the change" 'change .*spec.nodeName = node-[12]' "$why"
 is "in order" "created spec.nodeName Ready" "$(grep -oE 'created|spec\.nodeName =|\[Ready\]\.status: False → True' <<<"$why" | sed 's/ =//; s/.*Ready.*/Ready/' | xargs)"
 matches "a Deployment's: the rollout" 'decision +rollout → .*maxSurge' "$(lua 'k.why("deployment/web")')"
+k expose deployment web --port=80 >/dev/null
+ok "a Service of the same name is decided about" until_true 10 sh -c "'$kubectl' repl -e 'k.why(\"service/web\")' | grep 'decision *balance' >/dev/null"
+is "each has its own decisions only" "balance rollout" \
+    "$(for kind in service deployment; do lua "k.why('$kind/web')" | grep -oE 'decision +[a-z]+ ' | awk '{print $2}' | sort -u; done | xargs)"
 
 plot=$(k policy log --plot)
 matches "the record as a chart: decisions over time" 'scheduler\.score +[^ ].* [0-9]+$' "$plot"

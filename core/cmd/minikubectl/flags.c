@@ -54,6 +54,7 @@ static const struct flag flags[] = {
     {"since", 0, DURATION, AT(since_s), 0, " logs policy ", "newer than this duration"},
     {"point", 0, TEXT, AT(point), 0, " policy ", "only decisions at this point"},
     {"object", 0, TEXT, AT(object), 0, " policy ", "only decisions about NAMESPACE/NAME"},
+    {"kind", 0, TEXT, AT(kind), 0, " policy ", "only decisions about objects of this kind: Pod"},
     {"replay", 0, DURATION, AT(replay_s), 0, " policy ", "take the decisions of this time again"},
     {"plot", 0, BOOLEAN, AT(plot), 0, " policy ", "log: as charts over time"},
     {"since-time", 0, TEXT, AT(since_time), 0, " logs ", "newer than this time (RFC 3339)"},

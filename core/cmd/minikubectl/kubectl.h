@@ -22,7 +22,7 @@ struct kubectl_flags {
         *annotations, *restart, *overrides, *image_pull_policy, *target, *copy_to, *pod_selector, *schedule,
         *cluster_ip, *external_name, *ingress_class, *default_backend, *hard, *min_available,
         *max_unavailable, *description, *preemption_policy, *role, *cluster_role, *cert, *key, *cpu, *memory,
-        *point, *object;
+        *point, *kind, *object;
     const char **files, **from_literals, **from_files, **label_columns, **env, **tcp, **rules, **verbs,
         **resources, **resource_names, **non_resource_urls, **users, **groups, **accounts, **expressions;
     size_t n_files, n_from_literals, n_from_files, n_label_columns, n_env, n_tcp, n_rules, n_verbs,

@@ -64,6 +64,7 @@ static cJSON *spec_for(struct kubectl *k, const char *action)
     cJSON *spec = cJSON_CreateObject();
     json_set_string(spec, "action", action);
     json_set_string(spec, "point", k->flags.point);
+    json_set_string(spec, "kind", k->flags.kind);
     json_set_string(spec, "object", k->flags.object);
     return spec;
 }
@@ -110,9 +111,9 @@ static const char *clock_text(const cJSON *decision, char text[16])
 
 static void print_decisions(const cJSON *answer)
 {
-    struct kubectl_grid grid = {.columns = 7};
-    kubectl_grid_row(&grid,
-                     (const char *const[]){"TIME", "POINT", "OBJECT", "RESULT", "SHADOW", "BY", "REASONS"});
+    struct kubectl_grid grid = {.columns = 8};
+    kubectl_grid_row(
+        &grid, (const char *const[]){"TIME", "POINT", "KIND", "OBJECT", "RESULT", "SHADOW", "BY", "REASONS"});
     json_each (decision, json_get(answer, "decisions")) {
         char at[16];
         auto_free char *result = result_text(json_get(decision, "result"));
@@ -124,6 +125,7 @@ static void print_decisions(const cJSON *answer)
         auto_free char *reasons = reasons_text(decision);
         kubectl_grid_row(&grid, (const char *const[]){clock_text(decision, at),
                                                       json_string_or(decision, "point", ""),
+                                                      json_string_or(decision, "kind", ""),
                                                       json_string_or(decision, "object", ""), result, shadow,
                                                       json_string_or(decision, "by", ""), reasons});
     }

@@ -131,8 +131,8 @@ static int setup(void **state UNUSED)
     json_init();
     log_set_silent(1);
     policies_init(&policies, false, 1, &hooks);
-    assert_int_equal(policies_add_point(&policies, "test.score", "score", "good", &err), 0);
-    assert_int_equal(policies_add_point(&policies, "test.one", "one", "plan", &err), 0);
+    assert_int_equal(policies_add_point(&policies, "test.score", "score", NULL, "good", &err), 0);
+    assert_int_equal(policies_add_point(&policies, "test.one", "one", NULL, "plan", &err), 0);
     assert_int_equal(policies_apply(&policies, "good", good, strlen(good), true, NULL, &err), 0);
     return 0;
 }

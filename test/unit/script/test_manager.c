@@ -86,6 +86,10 @@ static void test_broken_policies(void **state UNUSED)
     expect_policy(cluster, "loops", "RolledBack", "cut off");
     auto_reply loops = ask(cluster->api, "GET", POLICIES "/loops", NULL);
     assert_int_equal(json_int(loops.json, "status.failures", -1), 3);
+    assert_int_equal(strlen(text_at(&loops, "status.lastFailureTime")), strlen("2026-01-01T00:00:00Z"));
+    assert_non_null(strstr(text_at(&loops, "status.lastFailureMessage"), "cut off"));
+    assert_ptr_equal(strstr(text_at(&loops, "status.lastFailureMessage"), "loops@"),
+                     text_at(&loops, "status.lastFailureMessage"));
     auto_reply events = ask(cluster->api, "GET", "/api/v1/namespaces/default/events", NULL);
     auto_reply all = ask(cluster->api, "GET", "/api/v1/events", NULL);
     assert_non_null(strstr(all.text, "PolicyRolledBack"));

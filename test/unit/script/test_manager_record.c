@@ -68,12 +68,18 @@ static void test_log(void **state UNUSED)
     assert_int_equal(number_at(&all, "status.answer.record.decisions"), 3);
     assert_at(all, "status.answer.decisions[0].object", "default/p0");
     assert_at(all, "status.answer.decisions[0].point", "scheduler.score");
+    assert_at(all, "status.answer.decisions[0].kind", "Pod");
     assert_at(all, "status.answer.decisions[0].ctx", "(absent)");
     assert_non_null(strstr(text_at(&all, "status.answer.decisions[0].by"), "spread@"));
     assert_true(number_at(&all, "status.answer.decisions[0].revision") > 0);
     auto_reply one = query(cluster, "one", "{'action':'log','object':'default/p1','inputs':true}");
     assert_int_equal(number_at(&one, "status.answer.matching"), 1);
     assert_int_equal(number_at(&one, "status.answer.decisions[0].ctx.requests.cpu"), 100);
+    auto_reply kinds = query(cluster, "kinds", "{'action':'log','object':'default/p1','kind':'pod'}");
+    assert_int_equal(number_at(&kinds, "status.answer.matching"), 1);
+    auto_reply namesake =
+        query(cluster, "namesake", "{'action':'log','object':'default/p1','kind':'Service'}");
+    assert_int_equal(number_at(&namesake, "status.answer.matching"), 0);
     auto_reply last = query(cluster, "last", "{'action':'log','limit':1,'point':'scheduler.filter'}");
     assert_int_equal(number_at(&last, "status.answer.matching"), 3);
     assert_at(last, "status.answer.decisions[0].object", "default/p2");
@@ -298,7 +304,7 @@ static void test_swaps_in_engine(void **state UNUSED)
     policies_init(&policies, true, 1, &hooks);
     record_init(&record, RECORD_DECISIONS, RECORD_BYTES);
     policies.record = &record;
-    assert_int_equal(policies_add_point(&policies, "test.one", "one", "swapped", &err), 0);
+    assert_int_equal(policies_add_point(&policies, "test.one", "one", NULL, "swapped", &err), 0);
     for (int i = 0; i < SWAPS_IN_ENGINE; i++) {
         auto_free char *source =
             mem_printf("return { api = 1, point = 'test.one', name = 'swapped', run = function(ctx)"

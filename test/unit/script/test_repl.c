@@ -270,7 +270,8 @@ static void test_decisions(void **state)
     expect_run(
         &peer,
         "k.try{source=\"return {api=1, point='rollout', name='x', run=function(ctx) return {new=ctx.n * 2, "
-        "old={}, reasons={'twice'}} end, examples={{ctx={n=1}, expect={new=2}}}}\", ctx={n=21}}",
+        "old={}, reasons={'twice'}} end, examples={{ctx={n=1, desired=50}, expect={new=2}}}}\", "
+        "ctx={n=21, desired=50}}.result.new",
         "42");
     expect_run(&peer,
                "k.try{source=\"return {api=1, point='rollout', name='x', run=function(ctx) return 7 end, "
