@@ -55,8 +55,11 @@ struct node_extension {
     /* The machine leaves the cluster: takes everything back that lies in or was started from `directory`.
      * Blocking, without an instance. */
     int (*shutdown)(const char *directory, struct err **err);
-    /* NULL, or: adds what the machine has ("vendor/device": "2") to the Node's capacity and its labels. */
+    /* NULL, or: adds what the machine has ("vendor/device": "2") to the Node's capacity and its labels (NULL:
+     * not asked for). A label that is null is taken away from the Node. */
     void (*capacity)(void *self, cJSON *amounts, cJSON *labels);
+    /* NULL, or: takes away from what pods may ask for what the machine has and nobody may use just now. */
+    void (*withhold)(void *self, cJSON *allocatable);
     /* NULL, or: gives a container, just before it is created, what its pod (the object) asks for of that:
      * devices, mounts, environment. The same for the same pod and container, also after a restart. An error
      * is told on the pod, and tried again. */
@@ -67,6 +70,12 @@ struct node_extension {
  * copied; none: they go. */
 void node_extension_names(struct node_extension_host *host, const char *key, const struct net_name *records,
                           size_t count);
+
+/* What `capacity` or `withhold` say has changed: the Node is told. */
+void node_extension_update(struct node_extension_host *host);
+/* An Event on the Node object; not before `start` has returned. */
+void node_extension_event(struct node_extension_host *host, const char *type, const char *reason,
+                          const char *message);
 
 /* Decisions that a policy takes on the node (contract 21): no strategy is in this folder. All of them must be
  * there except sync and listen. */

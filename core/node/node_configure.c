@@ -168,7 +168,7 @@ static void add_period(cJSON *patch, const struct node_settings *settings, const
 }
 
 cJSON *node_settings_patch(const struct node_settings *settings, const cJSON *object,
-                           const cJSON *machine_labels)
+                           const cJSON *machine_labels, const cJSON *extension_labels)
 {
     auto_json patch = cJSON_CreateObject();
     cJSON *metadata = json_ensure_object(patch, "metadata");
@@ -178,6 +178,12 @@ cJSON *node_settings_patch(const struct node_settings *settings, const cJSON *ob
     json_each (label, machine_labels)
         if (!json_get(json_at(object, "metadata.labels"), label->string))
             json_set(json_ensure_object(metadata, "labels"), label->string, json_copy(label));
+    json_each (label, extension_labels) {
+        const cJSON *present = json_get(json_at(object, "metadata.labels"), label->string);
+        bool same = cJSON_IsNull(label) ? !present : str_eq(json_string(present, ""), label->valuestring);
+        if (!same && !json_get(settings->labels, label->string))
+            json_set(json_ensure_object(metadata, "labels"), label->string, json_copy(label));
+    }
     if (!metadata->child)
         json_remove(patch, "metadata");
     return patch->child ? steal(&patch) : NULL;

@@ -93,6 +93,13 @@ void node_extensions_capacity(struct node_extensions *extensions, cJSON *amounts
             extensions->items[i].type->capacity(extensions->items[i].self, amounts, labels);
 }
 
+void node_extensions_withhold(struct node_extensions *extensions, cJSON *allocatable)
+{
+    for (size_t i = 0; i < extensions->count; i++)
+        if (extensions->items[i].type->withhold)
+            extensions->items[i].type->withhold(extensions->items[i].self, allocatable);
+}
+
 int node_extensions_container(struct node_extensions *extensions, const cJSON *pod, const char *container,
                               struct runtime_spec *spec, struct err **err)
 {
@@ -110,6 +117,19 @@ void node_extension_names(struct node_extension_host *host, const char *key, con
     struct extension *extension = CONTAINER_OF(host, struct extension, host);
     auto_free char *own = mem_printf("+%s/%s", extension->type->name, key);
     node_services_names(extension->node->services, own, records, count);
+}
+
+void node_extension_update(struct node_extension_host *host)
+{
+    struct extension *extension = CONTAINER_OF(host, struct extension, host);
+    node_register_update(extension->node->registration);
+}
+
+void node_extension_event(struct node_extension_host *host, const char *type, const char *reason,
+                          const char *message)
+{
+    struct extension *extension = CONTAINER_OF(host, struct extension, host);
+    node_event(extension->node, type, reason, "%s", message);
 }
 
 void node_extensions_metrics(const struct node_extension *const *types, const char *directory,

@@ -412,6 +412,7 @@ void node_extensions_changed(struct node_extensions *extensions, const char *res
                              const struct cache_item *previous, const struct cache_item *item);
 void node_extensions_complete(struct node_extensions *extensions);
 void node_extensions_capacity(struct node_extensions *extensions, cJSON *amounts, cJSON *labels);
+void node_extensions_withhold(struct node_extensions *extensions, cJSON *allocatable);
 int node_extensions_container(struct node_extensions *extensions, const cJSON *pod, const char *container,
                               struct runtime_spec *spec, struct err **err);
 void node_extensions_metrics(const struct node_extension *const *types, const char *directory,
@@ -426,9 +427,10 @@ void node_peers_free(struct node_peers *peers);
 void node_settings_copy(struct node_settings *to, const struct node_settings *from); /* to: uninitialized */
 void node_settings_fini(struct node_settings *settings);
 /* Pure: the merge patch that gives the Node object the labels and taints of its file and takes away those
- * that an earlier file gave; NULL: they are in force. Caller owns. */
+ * that an earlier file gave; machine_labels are given once, extension_labels always (null: taken away).
+ * NULL: they are in force. Caller owns. */
 cJSON *node_settings_patch(const struct node_settings *settings, const cJSON *object,
-                           const cJSON *machine_labels);
+                           const cJSON *machine_labels, const cJSON *extension_labels);
 /* {resource: quantity} with what was found, and what the settings put in its place. */
 cJSON *node_settings_capacity(const struct node_options *options);
 cJSON *node_settings_allocatable(const struct node_options *options, const cJSON *capacity);

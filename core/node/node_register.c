@@ -186,7 +186,8 @@ static cJSON *build_status(const struct node_register *r)
     cJSON *status = cJSON_CreateObject();
     cJSON *capacity = json_set(status, "capacity", node_settings_capacity(o));
     node_extensions_capacity(r->node->extensions, capacity, NULL);
-    json_set(status, "allocatable", node_settings_allocatable(o, capacity));
+    cJSON *allocatable = json_set(status, "allocatable", node_settings_allocatable(o, capacity));
+    node_extensions_withhold(r->node->extensions, allocatable);
     add_conditions(r, status);
     cJSON *addresses = json_ensure_array(status, "addresses");
     const struct {
@@ -251,9 +252,9 @@ static cJSON *step_new(const struct node_register *r, const char *verb)
     return step;
 }
 
-static cJSON *own_labels(const struct node_register *r)
+static cJSON *extension_labels(const struct node_register *r)
 {
-    cJSON *labels = node_register_labels(&r->node->options);
+    cJSON *labels = cJSON_CreateObject();
     auto_json amounts = cJSON_CreateObject();
     node_extensions_capacity(r->node->extensions, amounts, labels);
     return labels;
@@ -270,9 +271,13 @@ static void create(struct node_register *r)
     const struct node_settings *settings = &o->settings;
     cJSON *labels =
         json_set(metadata, "labels", settings->labels ? json_copy(settings->labels) : cJSON_CreateObject());
-    auto_json own = own_labels(r);
+    auto_json own = node_register_labels(o);
+    auto_json more = extension_labels(r);
     json_each (label, own)
         json_set(labels, label->string, json_copy(label));
+    json_each (label, more)
+        if (cJSON_IsString(label))
+            json_set(labels, label->string, json_copy(label));
     if (o->persistent)
         json_set_string(json_ensure_object(metadata, "annotations"), STORAGE_ANNOTATION, o->persistent);
     cJSON *spec = json_ensure_object(object, "spec");
@@ -285,8 +290,9 @@ static void create(struct node_register *r)
 
 static cJSON *wanted_patch(const struct node_register *r)
 {
-    auto_json labels = own_labels(r);
-    cJSON *patch = node_settings_patch(&r->node->options.settings, r->object, labels);
+    auto_json labels = node_register_labels(&r->node->options);
+    auto_json more = extension_labels(r);
+    cJSON *patch = node_settings_patch(&r->node->options.settings, r->object, labels, more);
     const char *storage = r->node->options.persistent;
     if (!storage || str_eq(json_string(r->object, "metadata.annotations['" STORAGE_ANNOTATION "']"), storage))
         return patch;

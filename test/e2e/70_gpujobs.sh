@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # 70_gpujobs: GPUJobs on a real Slurm (munge, slurmctld, two slurmd, slurmrestd), compared with Slurm's own records; everything that takes
 # part is killed in the middle and comes back.
-#uses: sed grep sort uniq curl base64 mknod cc date tail find wc sha256sum head seq jq cut
+#uses: sed grep sort uniq curl base64 mknod mkfifo cc date tail find wc sha256sum head seq jq cut
 . "$(dirname "$0")/lib.sh"
-plan 63
+plan 70
 SLURM=/var/lib/minik8s/slurm-$story
 slurm() { local verb=$1; shift; ci/slurm "$verb" --dir "$SLURM" "$@"; }
 leave() { ci/slurm down --dir "$SLURM" >&2; finish; }
 trap leave EXIT
 
-# A pretended driver with two GPUs: its library, device nodes with the numbers of /dev/null.
+# A pretended driver with two GPUs: its library, device nodes with the numbers of /dev/null, a pipe that tells its errors.
 export MINIK8S_GPU_ROOT=$work/gpu
 mkdir -p "$work/gpu/dev" "$work/gpu/usr/lib64"
 cc -shared -fPIC -o "$work/gpu/usr/lib64/libnvidia-ml.so.1" test/e2e/70_gpujobs/nvml.c
+mkfifo "$work/gpu/errors"
 for device in nvidia0 nvidia1 nvidiactl; do mknod "$work/gpu/dev/$device" c 1 3; done
 "$minik8s" cluster up --nodes 1 --host-names no >"$work/up.log" 2>&1 || { cat "$work/up.log"; echo "Bail out! no cluster"; exit 1; }
 manifests/images/build "$BUILD/images" submitter busybox >"$work/images.log" 2>&1 || { cat "$work/images.log"; echo "Bail out! no images"; exit 1; }
@@ -65,6 +66,24 @@ freed=$(devices "${runs[0]}")
 k delete pod "${runs[0]}" >/dev/null
 ok "after a restart of the agent the third gets the device that is given back" k wait --for=condition=Ready "pod/$waits" --timeout=90s
 is "that one" "$freed" "$(devices "$waits")"
+
+# ---- GPUs come and go while the agent runs
+has_gpus() { [ "$(field node node-1 '{.status.capacity.nvidia\.com/gpu} {.status.allocatable.nvidia\.com/gpu} {.metadata.labels.nvidia\.com/gpu\.count}')" = "$1" ]; }
+told() { grep -qE "$1" <<<"$(k get events --field-selector involvedObject.kind=Node -o 'jsonpath={range .items[*]}{.reason} {.message}{"\n"}{end}')"; }
+sed "s/name: gpu,/name: gpu-d,/" manifests/gpu/pod.yaml | k apply -f - >/dev/null
+mknod "$work/gpu/dev/nvidia2" c 1 3
+ok "a GPU that comes is seen" until_true 15 has_gpus "3 3 3"
+ok "who waited for it runs with it" k wait --for=condition=Ready pod/gpu-d --timeout=60s
+is "on that one" nvidia2 "$(devices gpu-d)"
+echo "1 43" >"$work/gpu/errors"
+echo "2 79" >"$work/gpu/errors"
+ok "one that the driver gives up is not given away any more; a program's own error is none" until_true 15 has_gpus "3 2 3"
+ok "which an Event tells" until_true 5 told '^GPUUnhealthy GPU 2 GPU-00000002 is taken out of use: .*79'
+"$minik8s" cluster restart agent node-1 --kill >/dev/null 2>&1
+k delete pod gpu-d >/dev/null
+rm "$work/gpu/dev/nvidia2"
+ok "one that goes is taken away, after a restart of the agent too" until_true 15 has_gpus "2 2 2"
+ok "and told" until_true 5 told '^GPURemoved GPU 2 '
 k delete pods -l example=gpu --wait=false >/dev/null
 
 job limited '{timeLimit: "1", memory: 16Mi, run: "echo begun; sleep 600"}' # Slurm's shortest: looked at in the end

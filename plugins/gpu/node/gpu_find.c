@@ -1,8 +1,4 @@
-/*
- * gpu_find: which GPUs a machine has. NVML is loaded at run time: machines without a driver lack it. Source
- * of its functions: NVML API reference.
- */
-#include <dlfcn.h>
+/* gpu_find: which GPUs a machine has. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,61 +6,10 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "gpu.h"
+#include "gpu_nvml.h"
 
 #define MAX_DEVICES 64
 #define NAME_BYTES 96
-
-/* ---- NVML ---- */
-
-struct nvml {
-    void *library;
-    int (*init)(void);
-    int (*shutdown)(void);
-    int (*count)(unsigned *count);
-    int (*handle)(unsigned index, void **device);
-    int (*name)(void *device, char *text, unsigned len);
-    int (*uuid)(void *device, char *text, unsigned len);
-    int (*minor)(void *device, unsigned *minor);
-    int (*memory)(void *device, unsigned long long figures[3]); /* total, free, used */
-};
-
-static void *open_library(const char *root)
-{
-    static const char *const places[] = {"", "/usr/lib/x86_64-linux-gnu/", "/usr/lib/aarch64-linux-gnu/",
-                                         "/usr/lib64/"};
-    for (size_t i = *root ? 1 : 0; i < COUNT_OF(places); i++) {
-        auto_free char *path = mem_printf("%s%slibnvidia-ml.so.1", root, places[i]);
-        void *library = *root && !file_exists(path) ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (library)
-            return library;
-    }
-    return NULL;
-}
-
-static bool nvml_open(struct nvml *nvml, const char *root)
-{
-    nvml->library = open_library(root);
-    if (!nvml->library)
-        return false;
-    const struct {
-        const char *name;
-        void *to;
-    } all[] = {{"nvmlInit_v2", &nvml->init},
-               {"nvmlShutdown", &nvml->shutdown},
-               {"nvmlDeviceGetCount_v2", &nvml->count},
-               {"nvmlDeviceGetHandleByIndex_v2", &nvml->handle},
-               {"nvmlDeviceGetName", &nvml->name},
-               {"nvmlDeviceGetUUID", &nvml->uuid},
-               {"nvmlDeviceGetMinorNumber", &nvml->minor},
-               {"nvmlDeviceGetMemoryInfo", &nvml->memory}};
-    for (size_t i = 0; i < COUNT_OF(all); i++) {
-        void *symbol = dlsym(nvml->library, all[i].name);
-        if (!symbol)
-            return false;
-        memcpy(all[i].to, &symbol, sizeof symbol);
-    }
-    return nvml->init() == 0;
-}
 
 static struct gpu_device *add_device(struct gpu_list *list, int minor, const char *uuid, const char *model)
 {
@@ -90,22 +35,20 @@ static void ask_nvml(const struct nvml *nvml, struct gpu_list *list)
         nvml->uuid(handle, uuid, sizeof uuid);
         nvml->minor(handle, &minor);
         struct gpu_device *device = add_device(list, (int)minor, uuid, name);
-        if (nvml->memory(handle, memory) == 0)
+        int result = nvml->memory(handle, memory);
+        if (result == 0)
             device->memory_bytes = (int64_t)memory[0];
+        device->sick = result == NVML_ERROR_GPU_IS_LOST;
     }
     list->found_by = "NVML";
 }
 
 static void find_by_nvml(const char *root, struct gpu_list *list)
 {
-    struct nvml nvml = {0};
-    bool ready = nvml_open(&nvml, root);
-    if (ready) {
+    struct nvml nvml;
+    if (nvml_open(&nvml, root))
         ask_nvml(&nvml, list);
-        nvml.shutdown();
-    }
-    if (nvml.library)
-        dlclose(nvml.library);
+    nvml_close(&nvml);
 }
 
 /* ---- files ---- */

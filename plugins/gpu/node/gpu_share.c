@@ -91,7 +91,7 @@ static bool place_of(const cJSON *pod, const char *name, size_t *from, size_t *c
 
 /* ---- giving ---- */
 
-static bool is_taken(const struct gpu_share *share, int minor)
+bool gpu_share_has(const struct gpu_share *share, int minor)
 {
     json_each (pod, share->pods)
         json_each (number, pod)
@@ -106,7 +106,7 @@ static const cJSON *give(struct gpu_share *share, const char *uid, size_t count,
     size_t have = 0;
     for (size_t i = 0; i < share->list->count && have < count; i++) {
         int minor = share->list->items[i].minor;
-        if (is_taken(share, minor))
+        if (share->list->items[i].sick || gpu_share_has(share, minor))
             continue;
         json_push(minors, cJSON_CreateNumber(minor));
         have++;
@@ -141,6 +141,11 @@ int gpu_share_take(struct gpu_share *share, const cJSON *pod, const char *contai
     for (size_t i = 0; i < *count; i++)
         (*minors)[i] = (int)json_int(cJSON_GetArrayItem(own, (int)(from + i)), "", -1);
     return 0;
+}
+
+bool gpu_share_knows(const struct gpu_share *share, const char *pod_uid)
+{
+    return json_get(share->pods, pod_uid) != NULL;
 }
 
 void gpu_share_release(struct gpu_share *share, const char *pod_uid)

@@ -179,6 +179,24 @@ static void no_device_is_given_twice(void **state)
     gpu_share_free(share);
 }
 
+static void a_sick_device_is_given_to_nobody_else(void **state)
+{
+    (void)state;
+    struct gpu_device devices[2] = {{.minor = 0}, {.minor = 1}};
+    const struct gpu_list list = {.items = devices, .count = 2};
+    auto_free char *file = file_join(root, "pods.json");
+    struct gpu_share *share = gpu_share_open(file, &list, NULL);
+    auto_json one = pod("one", "", CONTAINER("a", "1"));
+    auto_json two = pod("two", "", CONTAINER("a", "1"));
+    assert_int_equal(first_of(share, one, "a", 1), 0);
+    devices[0].sick = true;
+    assert_int_equal(first_of(share, one, "a", 1), 0); /* whoever has it keeps it */
+    gpu_share_release(share, "one");
+    assert_int_equal(first_of(share, two, "a", 1), 1);
+    assert_int_equal(first_of(share, one, "a", 1), -(int)ERR_UNAVAILABLE);
+    gpu_share_free(share);
+}
+
 int main(void)
 {
     json_init();
@@ -189,6 +207,7 @@ int main(void)
         cmocka_unit_test_setup(a_specification_is_made_from_what_is_there, clean),
         cmocka_unit_test_setup(the_vendors_specification_comes_first, clean),
         cmocka_unit_test_setup(no_device_is_given_twice, clean),
+        cmocka_unit_test_setup(a_sick_device_is_given_to_nobody_else, clean),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     file_remove_tree(root, NULL);
