@@ -71,7 +71,7 @@ static int write_temp(const char *temp, const void *data, size_t len, mode_t mod
     return 0;
 }
 
-static int sync_directory(const char *path, struct err **err)
+int file_sync_directory(const char *path, struct err **err)
 {
     auto_fd fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) < 0)
@@ -96,7 +96,7 @@ static int replace(const char *path, const void *data, size_t len, mode_t mode, 
         unlink(temp);
         return err_errno(err, cause, "rename to %s", path);
     }
-    return durable ? sync_directory(directory, err) : 0;
+    return durable ? file_sync_directory(directory, err) : 0;
 }
 
 int file_write_durable(const char *path, const void *data, size_t len, mode_t mode, struct err **err)

@@ -16,6 +16,7 @@ int file_read(const char *path, size_t max, char **data, size_t *len, struct err
 int file_write_durable(const char *path, const void *data, size_t len, mode_t mode, struct err **err);
 /* temp + rename without fsync (tmpfs, caches, resolver files). The temp name begins with a dot. */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err **err);
+int file_sync_directory(const char *path, struct err **err);         /* names in it are durable */
 int file_make_dirs(const char *path, mode_t mode, struct err **err); /* mkdir -p */
 int file_remove_tree(const char *path,
                      struct err **err); /* does not follow links nor cross mounts; absent is fine */

@@ -24,6 +24,8 @@ struct blobs {
     pthread_mutex_t lock; /* over writing, dropping and the counts */
     int64_t total;
     struct map owners; /* uid → struct owner */
+    unsigned holds;
+    struct map dropped; /* uids whose files go when nobody holds them any more */
 };
 
 void blob_digest(const void *data, size_t len, char digest[BLOB_DIGEST])
@@ -92,6 +94,7 @@ void blobs_close(struct blobs *blobs)
     if (!blobs)
         return;
     map_fini(&blobs->owners);
+    map_fini(&blobs->dropped);
     pthread_mutex_destroy(&blobs->lock);
     free(blobs->directory);
     free(blobs);
@@ -108,12 +111,6 @@ static int check(const char *digest, const void *data, size_t len, struct err **
     return 0;
 }
 
-static int sync_folder(const char *path, struct err **err)
-{
-    auto_fd fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 || fsync(fd) < 0 ? err_errno(err, errno, "sync %s", path) : 0;
-}
-
 static int put_locked(struct blobs *blobs, const char *uid, const char *path, const void *data, size_t len,
                       int64_t max_owner, struct err **err)
 {
@@ -128,7 +125,7 @@ static int put_locked(struct blobs *blobs, const char *uid, const char *path, co
                        (long long)blobs->max_total);
     auto_free char *folder = file_join(blobs->directory, uid);
     bool fresh = !file_exists(folder);
-    if (file_make_dirs(folder, 0700, err) < 0 || (fresh && sync_folder(blobs->directory, err) < 0) ||
+    if (file_make_dirs(folder, 0700, err) < 0 || (fresh && file_sync_directory(blobs->directory, err) < 0) ||
         file_write_durable(path, data, len, 0600, err) < 0)
         return -1;
     owner->bytes += (int64_t)len;
@@ -168,10 +165,16 @@ struct bytes *blobs_get(struct blobs *blobs, const char *uid, const char *digest
     return bytes_from(data, len);
 }
 
-void blobs_drop(struct blobs *blobs, const char *uid)
+static void remove_files(struct blobs *blobs, const char *uid)
 {
     auto_err error = NULL;
     auto_free char *folder = file_join(blobs->directory, uid);
+    if (file_remove_tree(folder, &error) < 0)
+        log_warn("store", "blobs of %s: %s", uid, err_message(error));
+}
+
+void blobs_drop(struct blobs *blobs, const char *uid)
+{
     if (!is_name(uid))
         return;
     pthread_mutex_lock(&blobs->lock);
@@ -179,10 +182,65 @@ void blobs_drop(struct blobs *blobs, const char *uid)
     if (owner) {
         blobs->total -= owner->bytes;
         map_remove(&blobs->owners, uid);
-        if (file_remove_tree(folder, &error) < 0)
-            log_warn("store", "blobs of %s: %s", uid, err_message(error));
+        if (blobs->holds)
+            map_set(&blobs->dropped, uid, blobs);
+        else
+            remove_files(blobs, uid);
     }
     pthread_mutex_unlock(&blobs->lock);
+}
+
+void blobs_hold(struct blobs *blobs)
+{
+    pthread_mutex_lock(&blobs->lock);
+    blobs->holds++;
+    pthread_mutex_unlock(&blobs->lock);
+}
+
+void blobs_release(struct blobs *blobs)
+{
+    pthread_mutex_lock(&blobs->lock);
+    if (--blobs->holds == 0) {
+        map_each (entry, &blobs->dropped)
+            remove_files(blobs, entry->key);
+        map_fini(&blobs->dropped);
+    }
+    pthread_mutex_unlock(&blobs->lock);
+}
+
+/* A blob never changes: on the same file system another name for it is a copy. */
+static int copy_blob(struct blobs *blobs, const char *uid, const char *digest, const char *into,
+                     struct err **err)
+{
+    auto_free char *to = file_join(into, digest), *folder = file_join(blobs->directory, uid),
+                   *from = file_join(folder, digest);
+    if (link(from, to) == 0)
+        return 0;
+    auto_bytes bytes = blobs_get(blobs, uid, digest, err);
+    return bytes ? file_write_durable(to, bytes->data, bytes->len, 0600, err) : -1;
+}
+
+static int copy_owner(struct blobs *blobs, const char *uid, const char *directory, struct err **err)
+{
+    auto_free char *folder = file_join(blobs->directory, uid), *into = file_join(directory, uid);
+    auto_free char **names = file_list(folder, NULL, err);
+    if (!names || file_make_dirs(into, 0700, err) < 0)
+        return -1;
+    for (char **name = names; *name; name++) /* the name of one that is just being written is no digest */
+        if (is_name(*name) && strlen(*name) == BLOB_DIGEST - 1 && copy_blob(blobs, uid, *name, into, err) < 0)
+            return -1;
+    return file_sync_directory(into, err);
+}
+
+int blobs_copy(struct blobs *blobs, const char *directory, struct err **err)
+{
+    auto_free char **names = file_list(blobs->directory, NULL, err);
+    if (!names || file_make_dirs(directory, 0700, err) < 0)
+        return -1;
+    for (char **name = names; *name; name++)
+        if (is_name(*name) && copy_owner(blobs, *name, directory, err) < 0)
+            return -1;
+    return file_sync_directory(directory, err);
 }
 
 void blobs_sweep(struct blobs *blobs, bool (*keep)(void *arg, const char *owner), void *arg)

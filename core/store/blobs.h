@@ -30,6 +30,12 @@ int blobs_put(struct blobs *blobs, const char *owner, const char *digest, const 
 /* ERR_NOT_FOUND; ERR_IO when the disk has lost it. Caller unrefs. */
 struct bytes *blobs_get(struct blobs *blobs, const char *owner, const char *digest, struct err **err);
 void blobs_drop(struct blobs *blobs, const char *owner);
+/* Between the two what is dropped stays on the disk and goes at the end: for a copy. May be nested. */
+void blobs_hold(struct blobs *blobs);
+void blobs_release(struct blobs *blobs);
+/* All that there is into another folder, durable: on the same file system as further names of the same files,
+ * else one blob after the other. Blobs that are put meanwhile may be missing. Only while they are held. */
+int blobs_copy(struct blobs *blobs, const char *directory, struct err **err);
 /* Drops the owners that keep(arg, owner) does not know: after a start. */
 void blobs_sweep(struct blobs *blobs, bool (*keep)(void *arg, const char *owner), void *arg);
 
