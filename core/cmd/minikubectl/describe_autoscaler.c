@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/time.h"
-#include "kubectl.h"
+#include "describe.h"
 
 #define CHART_LINES 20
 #define CHART_WIDTH 40
@@ -60,7 +60,7 @@ static void print_chart(const cJSON *history)
     }
 }
 
-void kubectl_describe_autoscaler(struct kubectl *k, const cJSON *object)
+void describe_scaling(struct kubectl *k, const cJSON *object)
 {
     printf("%-20s %s/%s\n", "Reference:", json_string_or(object, "spec.scaleTargetRef.kind", ""),
            json_string_or(object, "spec.scaleTargetRef.name", ""));
@@ -72,7 +72,7 @@ void kubectl_describe_autoscaler(struct kubectl *k, const cJSON *object)
            (long long)json_int(object, "status.desiredReplicas", 0));
 }
 
-void kubectl_describe_decisions(const cJSON *object)
+void describe_decisions(const cJSON *object)
 {
     const cJSON *changes = json_at(object, "status.changes");
     int count = cJSON_GetArraySize(changes), i = 0;

@@ -3,20 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kubectl.h"
-
-static void field(const char *name, const char *value)
-{
-    auto_free char *label = mem_printf("%s:", name);
-    printf("%-20s %s\n", label, str_empty(value) ? "<none>" : value);
-}
+#include "describe.h"
 
 static void print_addresses(const cJSON *object)
 {
     auto_str text = {0};
     json_each (address, json_at(object, "status.loadBalancer.ingress"))
         str_addf(&text, "%s%s", text.len ? "," : "", json_string_or(address, "ip", ""));
-    field("Address", str_c(&text));
+    describe_field("Address", str_c(&text));
 }
 
 /* "10.244.1.2:8080,…" of the ready endpoints of a Service, or a word that says why there are none. */
@@ -95,22 +89,22 @@ static void print_problems(struct kubectl *k, const cJSON *object)
     auto_json route = kubectl_request(k, "GET", path, NULL, NULL, NULL, NULL);
     const cJSON *problems = json_at(route, "spec.problems");
     if (!route)
-        field("Problems", "it is not served: no route (another class, or the manager is away)");
+        describe_field("Problems", "it is not served: no route (another class, or the manager is away)");
     else
         printf("Problems:%s\n", problems && problems->child ? "" : "            <none>");
     json_each (problem, problems)
         printf("  %s: %s\n", json_string_or(problem, "reason", ""), json_string_or(problem, "message", ""));
 }
 
-void kubectl_describe_ingress(struct kubectl *k, const cJSON *object)
+void describe_ingress(struct kubectl *k, const cJSON *object)
 {
     const cJSON *fallback = json_at(object, "spec.defaultBackend"), *tls = json_at(object, "spec.tls");
     print_addresses(object);
-    field("Ingress Class", json_string(object, "spec.ingressClassName"));
+    describe_field("Ingress Class", json_string(object, "spec.ingressClassName"));
     if (fallback)
         print_ingress_backend(k, object, fallback, "Default backend:    ");
     else
-        field("Default backend", "<default>");
+        describe_field("Default backend", "<default>");
     if (tls && tls->child)
         printf("TLS:\n");
     json_each (entry, tls) {
@@ -124,20 +118,20 @@ void kubectl_describe_ingress(struct kubectl *k, const cJSON *object)
     print_problems(k, object);
 }
 
-void kubectl_describe_dns(struct kubectl *k, const cJSON *object)
+void describe_dns(struct kubectl *k, const cJSON *object)
 {
     print_addresses(object);
-    field("Host", json_string(object, "spec.host"));
+    describe_field("Host", json_string(object, "spec.host"));
     if (json_at(object, "spec.rewrite"))
-        field("Rewritten to", json_string(object, "spec.rewrite"));
+        describe_field("Rewritten to", json_string(object, "spec.rewrite"));
     if (json_at(object, "spec.secretName"))
-        field("Certificate", json_string(object, "spec.secretName"));
+        describe_field("Certificate", json_string(object, "spec.secretName"));
     printf("Paths:\n");
     json_each (path, json_at(object, "spec.paths")) {
         auto_free char *port = mem_printf("%lld", (long long)json_int(path, "port", 0));
         auto_free char *lead = mem_printf("  %-22s", json_string_or(path, "path", "/"));
         print_backend(k, object, json_string_or(path, "service", ""), port, lead);
     }
-    field("Ingress", json_string(object, "metadata.name"));
+    describe_field("Ingress", json_string(object, "metadata.name"));
     print_problems(k, object);
 }

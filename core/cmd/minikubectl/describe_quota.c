@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kubectl.h"
+#include "describe.h"
 
 static const char *text_or(const cJSON *value, const char *otherwise)
 {
@@ -65,7 +65,7 @@ static void print_quota(const cJSON *quota, const char *lead)
     kubectl_grid_print(&grid, NULL, NULL);
 }
 
-void kubectl_describe_quota(struct kubectl *k UNUSED, const cJSON *object)
+void describe_quota(struct kubectl *k UNUSED, const cJSON *object)
 {
     print_quota(object, "");
 }
@@ -104,7 +104,7 @@ static void print_limits(const cJSON *ranges, const char *lead)
     kubectl_grid_print(&grid, NULL, NULL);
 }
 
-void kubectl_describe_limits(struct kubectl *k UNUSED, const cJSON *object)
+void describe_limits(struct kubectl *k UNUSED, const cJSON *object)
 {
     auto_json one = cJSON_CreateArray();
     json_push(one, json_copy(object));
@@ -123,7 +123,7 @@ static cJSON *read_all(struct kubectl *k, const char *resource, const char *name
     return list;
 }
 
-void kubectl_describe_namespace(struct kubectl *k, const cJSON *object)
+void describe_namespace(struct kubectl *k, const cJSON *object)
 {
     const char *name = json_string_or(object, "metadata.name", "");
     printf("%-20s %s\n", "Status:", json_string_or(object, "status.phase", ""));

@@ -183,18 +183,6 @@ int kubectl_fail_named(struct kubectl *k, const struct err *err, const char *wha
 int kubectl_refuse(const struct err *err);
 int kubectl_refuse_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* ---- describe_autoscaler.c: the first lines, and what was decided */
-void kubectl_describe_autoscaler(struct kubectl *k, const cJSON *object);
-void kubectl_describe_decisions(const cJSON *object);
-/* ---- describe_ingress.c */
-void kubectl_describe_ingress(struct kubectl *k, const cJSON *object);
-void kubectl_describe_dns(struct kubectl *k, const cJSON *object);
-
-/* ---- describe_quota.c */
-void kubectl_describe_quota(struct kubectl *k, const cJSON *object);
-void kubectl_describe_limits(struct kubectl *k, const cJSON *object);
-void kubectl_describe_namespace(struct kubectl *k, const cJSON *object);
-
 /* verb_diff.c: a unified diff of two texts on standard output; 1: they differ. */
 int kubectl_print_diff(const char *before, const char *after, const char *before_name,
                        const char *after_name);
