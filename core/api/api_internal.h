@@ -277,8 +277,8 @@ int admission_change(struct op *op, const cJSON *old, cJSON *object, struct err 
 /* api_limits.c: fills in a new pod's resources, and refuses a pod or claim that is out of bounds. */
 int limits_admit(const struct op *op, cJSON *object, struct err **err);
 
-/* Quotas (api_quota_admit.c, api_quota.c): thread-safe. admit takes the op's part of them, ERR_FORBIDDEN if there is not enough;
- * release gives it back; written, on the writer thread, counts what was committed. */
+/* Quotas (api_quota_admit.c, api_quota.c): thread-safe. admit takes the op's part of them, ERR_FORBIDDEN if
+ * there is not enough; release gives it back; written, on the writer thread, counts what was committed. */
 struct api_quotas *quotas_new(struct api *api, struct err **err);
 void quotas_free(struct api_quotas *quotas);
 int quota_admit(struct op *op, bool create, const cJSON *object, struct err **err);
