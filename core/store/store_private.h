@@ -1,6 +1,6 @@
 /*
  * store_private: the parts of the LMDB store, in reading order: disk (environment, records), memory (volatile
- * objects), commit (the writer), read (get, list, log), lmdb (open, close, the vtable).
+ * objects), queue, check and commit (the writer), read (get, list, log), lmdb (open, close, the vtable).
  *
  * On disk, one LMDB environment:
  *   main     "meta" → struct store_meta (and LMDB's own entries for the named databases below)
