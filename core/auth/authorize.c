@@ -115,6 +115,7 @@ static const struct node_rule *node_rules(size_t *count)
         {"", "endpoints", NULL, "get list watch", ANY},
         {"discovery.k8s.io", "endpointslices", NULL, "get list watch", ANY},
         {"minik8s.io", "policies policyprofiles nodeconfigurations", NULL, "get list watch", ANY},
+        {"minik8s.io", "nodedecisions", NULL, "get create update patch", OWN_NAME},
         {"minik8s.io", "stream", NULL, "get list watch", ANY}, /* scoped by the server */
         {"minik8s.io", "batches", NULL, "create", ANY},        /* every step is authorized by itself */
     };

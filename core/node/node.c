@@ -327,6 +327,11 @@ static void on_policies_in_force(void *arg, const char *versions)
     node_heartbeat_policies(((struct node *)arg)->heartbeat, versions);
 }
 
+static void on_decision(void *arg)
+{
+    node_decisions_changed(((struct node *)arg)->decisions);
+}
+
 static void on_change(void *arg, const char *resource, const struct cache_item *previous,
                       const struct cache_item *item)
 {
@@ -435,6 +440,7 @@ static void on_connected(void *arg, bool connected, const char *reason)
     map_each (entry, &node->pods)
         pod_status_report(entry->value);
     node_register_update(node->registration);
+    node_decisions_connected(node->decisions);
 }
 
 void node_reachable_again(struct node *node)
@@ -521,6 +527,7 @@ struct node *node_new(const struct node_options *options, struct err **err)
     node_volumes_init(node);
     node->services = node_services_new(node);
     node->peers = node_peers_new(node);
+    node->decisions = node_decisions_new(node);
     node->registration = node_register_new(node);
     node->requests = node_requests_new(node);
     node->stats = node_stats_new(node);
@@ -535,8 +542,10 @@ struct node *node_new(const struct node_options *options, struct err **err)
     node_net_use(node, range);
     open_stream(node);
     node->heartbeat = node_heartbeat_new(node);
-    const struct node_policy_listener listener = {
-        .on_trouble = on_policy_trouble, .on_in_force = on_policies_in_force, .arg = node};
+    const struct node_policy_listener listener = {.on_trouble = on_policy_trouble,
+                                                  .on_in_force = on_policies_in_force,
+                                                  .on_decision = on_decision,
+                                                  .arg = node};
     if (node->options.policies.listen)
         node->options.policies.listen(node->options.policies.arg, &listener);
     return node;
@@ -572,6 +581,7 @@ void node_free(struct node *node)
     node_lane_close(node->disk_lane);
     node_services_free(node->services);
     node_peers_free(node->peers);
+    node_decisions_free(node->decisions);
     loop_timer_free(node->net_retry);
     loop_timer_free(node->list_retry);
     cache_free(node->cache);

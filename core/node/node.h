@@ -78,7 +78,7 @@ void node_extension_event(struct node_extension_host *host, const char *type, co
                           const char *message);
 
 /* Decisions that a policy takes on the node (contract 21): no strategy is in this folder. All of them must be
- * there except sync and listen. */
+ * there except sync, listen and decisions; decisions is there if listen is. */
 struct node_restart { /* of a container that ended */
     const cJSON *pod;
     const char *container;
@@ -97,12 +97,15 @@ struct node_policy_listener {
     /* Which versions decide here: "POINT=NAME@HASH", those of single namespaces "POINT/NAMESPACE=…",
      * separated by spaces. Called at once and whenever it changes. */
     void (*on_in_force)(void *arg, const char *versions);
+    void (*on_decision)(void *arg); /* `decisions` has one more */
     void *arg;
 };
 struct node_policies {
     struct node_backoff (*restart_backoff)(void *arg, const struct node_restart *restart);
     /* The objects of kind Policy and PolicyProfile in the cache are complete, or changed since. */
     void (*sync)(void *arg, const struct cache *cache);
+    /* What was decided since somebody listens, the last ones: spec of a NodeDecisions; caller owns. */
+    cJSON *(*decisions)(void *arg);
     void (*listen)(void *arg, const struct node_policy_listener *listener); /* copied; NULL: no longer */
     void *arg;
 };

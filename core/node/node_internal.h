@@ -145,6 +145,7 @@ struct node_services;
 struct node_peers;
 struct node_register;
 struct node_heartbeat;
+struct node_decisions;
 struct node_requests;
 struct node_stats;
 
@@ -184,6 +185,7 @@ struct node {
     struct node_peers *peers;
     struct node_register *registration;
     struct node_heartbeat *heartbeat;
+    struct node_decisions *decisions;
     struct node_requests *requests;
     struct node_stats *stats;
     struct list followers; /* of logs */
@@ -452,6 +454,12 @@ const cJSON *node_register_object(const struct node_register *registration); /* 
 void node_register_images(struct node_register *registration);               /* one was pulled */
 void node_register_free(struct node_register *registration);
 void node_register_capacity(struct node_options *options); /* fills in what is 0 */
+
+/* node_decisions.c */
+struct node_decisions *node_decisions_new(struct node *node);
+void node_decisions_changed(struct node_decisions *decisions);   /* something was decided */
+void node_decisions_connected(struct node_decisions *decisions); /* the server can be reached */
+void node_decisions_free(struct node_decisions *decisions);
 
 /* node_heartbeat.c */
 struct node_heartbeat *node_heartbeat_new(struct node *node);

@@ -136,7 +136,8 @@ int bind_world_pending(lua_State *L)
     struct placement *placement = check_placement(L);
     lua_Integer limit = luaL_checkinteger(L, 2);
     luaL_argcheck(L, limit > 0 && limit <= 100000, 2, "1 to 100000");
-    const char **keys = placement_pending(placement, (size_t)limit, &count);
+    const char **keys =
+        placement_pending(placement, (double)bind_world_check(L, 1)->wall_ns / 1e9, (size_t)limit, &count);
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
         lua_pushstring(L, keys[i]);

@@ -27,7 +27,8 @@ struct script_manager_options {
     /* The operator's folders: they need not exist, are watched on a real loop, and what is in them is staged
      * like a Policy object. NULL-terminated, or NULL. */
     const char *const *policy_directories;
-    const char *host; /* for Events and the lease */
+    const char *record_directory; /* where recorded decisions are kept; NULL: in memory only */
+    const char *host;             /* for Events and the lease */
     const char *const
         *controllers; /* names of those to run, NULL-terminated; NULL: all that the directories hold */
     /* A client of the server with this bearer token and nothing else: for sessions of the REPL, which act

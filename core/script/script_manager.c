@@ -177,6 +177,7 @@ static void on_change(void *arg, const char *resource, const struct cache_item *
     world_on_change(&manager->world, resource, previous, item);
     manager_policies_on_change(manager, resource, previous, item);
     manager_query_on_change(manager, resource, previous, item);
+    manager_nodes_on_change(manager, resource, item);
     for (size_t i = 0; i < manager->controllers.count; i++)
         controller_keys(&manager->controllers.items[i], &manager->world, resource, previous, item, add_key,
                         manager);
@@ -349,6 +350,10 @@ struct script_manager *script_manager_new(const struct script_manager_options *o
         script_manager_free(manager);
         return NULL;
     }
+    if (options->record_directory)
+        manager->record_file =
+            record_file_open(options->record_directory, options->loop, &manager->record, &manager->policies);
+    manager_nodes_init(manager);
     manager->repl = repl_host_new(manager);
     connect_server(manager);
     return manager;
@@ -371,6 +376,8 @@ void script_manager_free(struct script_manager *manager)
         client_free(manager->client);
     manager_files_close(manager);
     manager_policies_fini(manager);
+    record_file_close(manager->record_file);
+    manager_nodes_fini(manager);
     manager_query_fini(manager);
     for (size_t i = 0; manager->running && i < manager->controllers.count; i++) {
         loop_timer_free(manager->running[i].again);

@@ -5,6 +5,7 @@
 #include "queue/queue.h"
 #include "script/script_controller.h"
 #include "script/script_execute.h"
+#include "script/script_record_file.h"
 
 struct repl_host; /* script_repl.h */
 
@@ -44,7 +45,9 @@ struct script_manager {
     struct loop_timer *policy_timer;
     /* Recorded decisions and questions about them (script_manager_query.c) */
     struct record record;
-    struct map queries; /* name → struct query: replays under way */
+    struct record_file *record_file; /* NULL: in memory only */
+    struct map reporters;            /* node → struct reporter: how far its decisions are known */
+    struct map queries;              /* name → struct query: replays under way */
     struct loop_timer *sweep;
 };
 
@@ -76,6 +79,11 @@ void manager_query_init(struct script_manager *manager);
 void manager_query_fini(struct script_manager *manager);
 void manager_query_on_change(struct script_manager *manager, const char *resource,
                              const struct cache_item *previous, const struct cache_item *item);
+/* Decisions that agents took (script_manager_nodes.c). Points, policies and the record must be there. */
+void manager_nodes_init(struct script_manager *manager);
+void manager_nodes_fini(struct script_manager *manager);
+void manager_nodes_on_change(struct script_manager *manager, const char *resource,
+                             const struct cache_item *item);
 void manager_query_on_active(struct script_manager *manager);
 /* The policies' hook. */
 void manager_policies_on_trouble(void *manager, const struct policy_version *version, bool rolled_back,

@@ -73,6 +73,7 @@ static void add_limits(const struct script_manager *manager, cJSON *answer)
     json_set_int(kept, "bytes", (int64_t)record->bytes);
     json_set_int(kept, "mostDecisions", (int64_t)record->most);
     json_set_int(kept, "mostBytes", (int64_t)record->most_bytes);
+    json_set_int(kept, "bytesOnDisk", (int64_t)record_file_bytes(manager->record_file));
     json_set_int(kept, "forgotten", (int64_t)record->forgotten);
     if (!record->count)
         return;

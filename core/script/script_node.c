@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "script/script_record_text.h"
 #include "script/script_world.h"
 
 #define POLICIES "policies.minik8s.io"
@@ -15,6 +16,9 @@
 #define PROFILE "cluster"
 #define PREVIOUS "minik8s.io/previous-source"
 #define FILE_MAX (4u << 20)
+#define DECISIONS_KEPT 64 /* for the manager, should it be away; as many as a NodeDecisions may hold */
+#define DECISIONS_BYTES (128u << 10)
+#define SOURCES_MAX (512u << 10) /* of those who took them; the manager has most of them itself */
 
 static const char *const points[] = {"restart.backoff"};
 static const char *const folders[] = {"restart"}; /* of shipped policies, in the order of points */
@@ -26,7 +30,9 @@ struct script_node {
     const struct clock *clock;
     char *file, *known; /* known: what the file holds */
     struct node_policy_listener listener;
-    uint64_t told; /* epoch of the policies that the listener was told of */
+    uint64_t told;        /* epoch of the policies that the listener was told of */
+    struct record record; /* what was decided lately, for the listener */
+    char agent[24];       /* which start of the agent this is */
 };
 
 bool script_node_asks(const char *point)
@@ -240,7 +246,9 @@ static struct node_backoff restart_backoff(void *arg, const struct node_restart 
     auto_json result = policies_ask(&node->policies, points[0], ctx, NULL,
                                     (double)(clock_wall_ns(node->clock) / 1000000) / 1e3, &record, &err);
     const cJSON *wait = json_get(result, "wait");
-    tell_in_force(node);         /* a version may have been taken out of use */
+    tell_in_force(node); /* a version may have been taken out of use */
+    if (node->listener.on_decision)
+        node->listener.on_decision(node->listener.arg);
     if (!cJSON_IsNumber(wait)) { /* even the shipped one failed, which was said */
         log_error("script", "restart.backoff: nothing decides: %s", err ? err_message(err) : "no result");
         return (struct node_backoff){.wait_ms = 10000};
@@ -249,18 +257,76 @@ static struct node_backoff restart_backoff(void *arg, const struct node_restart 
                                  .reset = json_bool(result, "reset", false)};
 }
 
+/* What decisions share is told once. False: it was. */
+static bool is_first(struct map *seen, const char *key)
+{
+    if (map_has(seen, key))
+        return false;
+    map_set(seen, key, seen);
+    return true;
+}
+
+static void push_text(cJSON *array, struct str *text)
+{
+    json_push(array, json_parse_trusted(str_c(text), text->len));
+    str_clear(text);
+}
+
+static void push_list(cJSON *spec, const struct record_list *list, struct map *seen, size_t *bytes)
+{
+    auto_str text = {0};
+    auto_free char *key = mem_printf("%llu", list->number);
+    if (!is_first(seen, key))
+        return;
+    record_text_list(list, &text);
+    push_text(json_get(spec, "lists"), &text);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct record_source *source = list->entries[i].source;
+        auto_free char *name = mem_printf("%s@%s", source->name, source->hash);
+        if (*bytes + source->len > SOURCES_MAX || !is_first(seen, name))
+            continue;
+        *bytes += source->len;
+        record_text_source(source, &text);
+        push_text(json_get(spec, "sources"), &text);
+    }
+}
+
+static cJSON *decisions(void *arg)
+{
+    const struct script_node *node = arg;
+    cJSON *spec = cJSON_CreateObject();
+    auto_map seen = {0};
+    auto_str text = {0};
+    size_t bytes = 0;
+    json_set_string(spec, "agent", node->agent);
+    json_set(spec, "decisions", cJSON_CreateArray());
+    json_set(spec, "lists", cJSON_CreateArray());
+    json_set(spec, "sources", cJSON_CreateArray());
+    for (size_t i = 0; i < node->record.count; i++) {
+        const struct decision *decision = record_at(&node->record, i);
+        push_list(spec, decision->lists[0], &seen, &bytes);
+        record_text_decision(decision, NULL, &text);
+        push_text(json_get(spec, "decisions"), &text);
+    }
+    return spec;
+}
+
 static void set_listener(void *arg, const struct node_policy_listener *listener)
 {
     struct script_node *node = arg;
     node->listener = listener ? *listener : (struct node_policy_listener){0};
     node->told = 0;
+    node->policies.record = listener && listener->on_decision ? &node->record : NULL;
     tell_in_force(node);
 }
 
 struct node_policies script_node_policies(struct script_node *node)
 {
-    return (struct node_policies){
-        .restart_backoff = restart_backoff, .sync = sync, .listen = set_listener, .arg = node};
+    return (struct node_policies){.restart_backoff = restart_backoff,
+                                  .sync = sync,
+                                  .decisions = decisions,
+                                  .listen = set_listener,
+                                  .arg = node};
 }
 
 /* ---- life ---- */
@@ -300,6 +366,8 @@ struct script_node *script_node_new(const struct script_node_options *options, s
     node->file = options->file ? mem_strdup(options->file) : NULL;
     node->L = state_new(options->lua_directories);
     policies_init(&node->policies, options->simulated, 1, &hooks);
+    record_init(&node->record, DECISIONS_KEPT, DECISIONS_BYTES);
+    snprintf(node->agent, sizeof(node->agent), "%llx", (unsigned long long)clock_wall_ns(node->clock));
     world_init(&node->world, node->L, NULL, &node->policies, NULL);
     if (world_load_points(&node->world, options->lua_directories, err) < 0) {
         script_node_free(node);
@@ -322,6 +390,7 @@ void script_node_free(struct script_node *node)
         return;
     world_fini(&node->world);
     policies_fini(&node->policies);
+    record_fini(&node->record);
     lua_close(node->L);
     free(node->file);
     free(node->known);

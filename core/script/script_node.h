@@ -2,7 +2,8 @@
  * script_node: what the agent of a node asks policies for (contract 21): the same Policy objects and profile
  * as in the manager, and the files of the operator's folder that the manager has put into the profile's
  * status, staged by the same code, in a state of its own. What was last known is kept in a file,
- * so that a node which starts without a server decides as before. One thread: the agent's loop.
+ * so that a node which starts without a server decides as before. What was decided is told to the listener.
+ * One thread: the agent's loop.
  *
  * A version that the manager has taken out of use (status.hash says another one) is not used here either.
  */

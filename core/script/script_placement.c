@@ -460,7 +460,7 @@ static int compare_waiting(const void *a, const void *b)
     return strcmp(x->key, y->key);
 }
 
-static void order_queue(struct placement *placement)
+static void order_queue(struct placement *placement, double now)
 {
     placement->dirty = false;
     placement->queue = mem_resize(placement->queue, placement->pods.count + 1, sizeof(*placement->queue));
@@ -476,7 +476,7 @@ static void order_queue(struct placement *placement)
         if (pod->waits)
             placement->queue[placement->n_queue++] = pod;
     }
-    order_pods(placement, placement->queue, placement->n_queue);
+    order_pods(placement, placement->queue, placement->n_queue, now);
     qsort(placement->queue, placement->n_queue, sizeof(*placement->queue), compare_waiting);
     reservations_return(placement);
 }
@@ -505,12 +505,12 @@ static void policies_changed(struct placement *placement)
     }
 }
 
-const char **placement_pending(struct placement *placement, size_t limit, size_t *count)
+const char **placement_pending(struct placement *placement, double now, size_t limit, size_t *count)
 {
     if (placement->epoch_seen != placement->policies->epoch)
         policies_changed(placement);
     if (placement->dirty)
-        order_queue(placement);
+        order_queue(placement, now);
     const char **keys = mem_array(limit + 1, sizeof(*keys));
     *count = 0;
     for (size_t i = 0; i < placement->n_queue && *count < limit; i++)

@@ -23,8 +23,8 @@ void placement_on_change(struct placement *placement, const char *resource, cons
 
 /* Keys of pods that wait and may fit now, by priority, age, key; NULL-terminated, free() the array only;
  * valid until the next change. Assumed pods that the cache does not show bound count as not bound again: call
- * it only when the results of the last plan have been seen. */
-const char **placement_pending(struct placement *placement, size_t limit, size_t *count);
+ * it only when the results of the last plan have been seen. now: wall clock in seconds, for the record. */
+const char **placement_pending(struct placement *placement, double now, size_t limit, size_t *count);
 
 struct placement_result {
     const char *node; /* NULL: none; valid until the next change */

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "script/script_placement_private.h"
+#include "script/script_trial.h"
 
 #define PODS_AT_ONCE 500
 
@@ -62,6 +63,44 @@ static int ask_policy(struct placement *placement, const struct policy_active *a
     return rc;
 }
 
+/* As the policies were shown it. */
+static char *pod_text(const struct waiting_pod *pod)
+{
+    auto_str text = {0};
+    str_add(&text, "[{\"key\":");
+    str_add_json(&text, pod->key);
+    str_addf(&text, ",\"priority\":%.17g,\"created\":%lld,\"spec\":%s}]", pod->priority,
+             (long long)(pod->created_ns / 1000000000), class_text_of(pod->class->text));
+    return str_take(&text);
+}
+
+/* cpu_ns: of all these pods. */
+static void record_pods(struct placement *placement, const struct policy_point *point,
+                        struct policy_list *list, struct waiting_pod **pods, size_t count, double now,
+                        int64_t cpu_ns)
+{
+    struct policies *policies = placement->policies;
+    for (size_t i = 0; policies->record && i < count; i++) {
+        struct decision *decision = NEW(struct decision);
+        decision->point = point->name;
+        decision->kind = point->about;
+        decision->object = mem_strdup(pods[i]->key);
+        decision->revision = policies->revision;
+        decision->at_ns = (int64_t)(now * 1e6) * 1000;
+        decision->now = now;
+        decision->seed = placement->seed;
+        decision->lists[0] = policies_who_decided(policies, point, list, 0);
+        decision->ctx = mem_strdup("{}");
+        decision->candidates = pod_text(pods[i]);
+        decision->result = mem_printf("[%.17g]", pods[i]->order);
+        if (list == &point->shipped)
+            decision->failure = mem_strdup("an active policy failed: the shipped ones decided");
+        decision->cpu_us = (unsigned)(cpu_ns / 1000 / (int64_t)count);
+        shadow_decision(policies, point->name, decision);
+        record_add(policies->record, decision);
+    }
+}
+
 static int ask_policies(struct placement *placement, const struct policy_list *list,
                         struct waiting_pod **pods, size_t count)
 {
@@ -77,10 +116,25 @@ static int ask_policies(struct placement *placement, const struct policy_list *l
     return 0;
 }
 
-void order_pods(struct placement *placement, struct waiting_pod **pods, size_t count)
+static void order_some(struct placement *placement, struct policy_point *point, struct waiting_pod **pods,
+                       size_t count, double now)
 {
     struct policies *policies = placement->policies;
-    const struct policy_point *point = policies_point(policies, POINT_FIRST);
+    struct policy_list *list = &point->active;
+    int64_t began = sandbox_cpu_ns(&policies->sandbox);
+    if (ask_policies(placement, list, pods, count) < 0) {
+        policies_recover(policies); /* makes the lists anew */
+        list = &point->shipped;
+        ask_policies(placement, list, pods, count);
+    }
+    record_pods(placement, point, list, pods, count, now, sandbox_cpu_ns(&policies->sandbox) - began);
+    policies_recover(policies);
+}
+
+void order_pods(struct placement *placement, struct waiting_pod **pods, size_t count, double now)
+{
+    struct policies *policies = placement->policies;
+    struct policy_point *point = policies_point(policies, POINT_FIRST);
     auto_free struct waiting_pod **fresh = mem_array(count + 1, sizeof(struct waiting_pod *));
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
@@ -91,10 +145,6 @@ void order_pods(struct placement *placement, struct waiting_pod **pods, size_t c
     }
     for (size_t from = 0; point && from < n; from += PODS_AT_ONCE) {
         size_t some = n - from < PODS_AT_ONCE ? n - from : PODS_AT_ONCE;
-        if (ask_policies(placement, &point->active, fresh + from, some) == 0)
-            continue;
-        policies_recover(policies);
-        ask_policies(placement, &point->shipped, fresh + from, some);
-        policies_recover(policies);
+        order_some(placement, point, fresh + from, some, now);
     }
 }

@@ -210,7 +210,7 @@ void count_on(struct placement *placement, struct waiting_pod *pod, int slot);
 /* So many more pods of the class on the slot, of which so many leave. */
 void count_class(struct placement *placement, struct pod_class *class, int slot, int change, int leaving);
 /* Gives every pod of the array its place in the queue that has none yet. */
-void order_pods(struct placement *placement, struct waiting_pod **pods, size_t count);
+void order_pods(struct placement *placement, struct waiting_pod **pods, size_t count, double now);
 void slot_moved(struct placement *placement, int at);
 /* Takes view. */
 struct pod_class *class_new(struct placement *placement, cJSON *view, const char *key,

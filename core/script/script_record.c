@@ -41,13 +41,21 @@ void record_source_unref(struct record_source *source)
     free(source);
 }
 
+struct record_list *record_list_new(const struct policy_point *point, size_t room)
+{
+    static _Atomic(unsigned long long) number; /* sessions of the REPL have records of their own */
+    struct record_list *list = NEW(struct record_list);
+    list->refs = 1;
+    list->number = ++number;
+    list->point = point;
+    list->entries = mem_array(room + 1, sizeof(*list->entries));
+    return list;
+}
+
 struct record_list *record_list_of(const struct policy_point *point, const struct policy_list *list,
                                    uint64_t left_out)
 {
-    struct record_list *copy = NEW(struct record_list);
-    copy->refs = 1;
-    copy->point = point;
-    copy->entries = mem_array(list->count + 1, sizeof(*copy->entries));
+    struct record_list *copy = record_list_new(point, list->count);
     for (size_t i = 0; i < list->count; i++) {
         if (i < 64 && left_out >> i & 1)
             continue;
@@ -94,9 +102,9 @@ void decision_free(struct decision *decision)
         return;
     for (size_t i = 0; i < RECORD_LISTS; i++)
         record_list_unref(decision->lists[i]);
-    char *const texts[] = {decision->object, decision->ctx,          decision->candidates, decision->states,
-                           decision->result, decision->reasons,      decision->failure,    decision->uid,
-                           decision->shadow, decision->shadow_result};
+    char *const texts[] = {decision->object, decision->ctx,           decision->candidates, decision->states,
+                           decision->result, decision->reasons,       decision->failure,    decision->uid,
+                           decision->shadow, decision->shadow_result, decision->node,       decision->agent};
     for (size_t i = 0; i < COUNT_OF(texts); i++)
         free(texts[i]);
     class_text_unref(decision->class);
@@ -137,8 +145,8 @@ static size_t decision_bytes(const struct decision *decision)
     return sizeof(*decision) + text_bytes(decision->object) + text_bytes(decision->ctx) +
            text_bytes(decision->candidates) + text_bytes(decision->states) + text_bytes(decision->result) +
            text_bytes(decision->reasons) + text_bytes(decision->failure) + text_bytes(decision->uid) +
-           text_bytes(decision->shadow) + text_bytes(decision->shadow_result) +
-           (decision->uid ? JOURNAL_BYTES_PER_DECISION : 0);
+           text_bytes(decision->shadow) + text_bytes(decision->shadow_result) + text_bytes(decision->node) +
+           text_bytes(decision->agent) + (decision->uid ? JOURNAL_BYTES_PER_DECISION : 0);
 }
 
 static void forget_oldest(struct record *record)
@@ -165,6 +173,8 @@ void record_add(struct record *record, struct decision *decision)
     }
     record->ring[(record->first + record->count++) % record->most] = decision;
     record->bytes += decision->bytes;
+    if (record->on_added)
+        record->on_added(record->keeper, decision);
     for (size_t i = 0; full && record->on_forgotten && i < record->count; i++) {
         if (!record_at(record, i)->uid)
             continue;
@@ -217,6 +227,7 @@ cJSON *decision_json(const struct decision *decision, bool with_inputs)
     json_set_string(json, "kind", decision->kind);
     json_set_string(json, "object", decision->object);
     json_set_string(json, "by", str_c(&by));
+    json_set_string(json, "node", decision->node);
     add_json(json, "result", decision->result);
     add_json(json, "reasons", decision->reasons);
     json_set_string(json, "failure", decision->failure);

@@ -2,9 +2,9 @@
  * script_record: the decisions of the last while, with everything that made them, so that each can be taken
  * again: by the version that took it, or by another one.
  *
- * A bounded ring in memory, oldest first out: nothing is written to disk, nothing happens when nothing is
- * decided, and a new process begins with an empty one. What scheduling decisions have in common (the nodes)
- * is not copied per decision: see script_journal.h. One thread.
+ * A bounded ring in memory, oldest first out; nothing happens when nothing is decided. A keeper may write
+ * along (script_record_file.h) and fill it again in a new process. What scheduling decisions have in common
+ * (the nodes) is not copied per decision: see script_journal.h. One thread.
  */
 #ifndef M8_SCRIPT_RECORD_H
 #define M8_SCRIPT_RECORD_H
@@ -35,6 +35,7 @@ struct record_entry {
 
 struct record_list { /* who was asked, in order */
     unsigned refs;
+    unsigned long long number; /* unique in this process */
     const struct policy_point *point;
     struct record_entry *entries;
     size_t count;
@@ -49,6 +50,9 @@ struct decision {
     uint64_t seed;
     double now;
     char *ctx, *candidates, *states; /* JSON; NULL: none */
+    char *node, *agent;              /* who decided: an agent, and which start of it; NULL: the manager */
+    uint64_t node_seq;               /* as that agent counts its own */
+    bool past;                       /* it cannot be taken again: what made it is not all here (any more) */
     char *result;                    /* JSON */
     char *reasons;                   /* JSON array, or NULL */
     char *failure;                   /* why the active ones did not decide, or NULL */
@@ -69,6 +73,9 @@ struct record {
     struct decision **ring;
     size_t first, count, most, bytes, most_bytes;
     uint64_t next_seq, forgotten;
+    /* Called with each one that was added; NULL: nobody. */
+    void (*on_added)(void *keeper, const struct decision *decision);
+    void *keeper;
     /* Inputs that are older than this position are needed no more. */
     void (*on_forgotten)(void *arg, uint64_t journal);
     void *arg;
@@ -85,6 +92,8 @@ void decision_free(struct decision *decision);
 struct record_source *record_source_new(const char *name, const char *hash, const char *source, size_t len);
 struct record_source *record_source_ref(struct record_source *source);
 void record_source_unref(struct record_source *source); /* NULL is fine */
+/* Room for so many entries, none yet. */
+struct record_list *record_list_new(const struct policy_point *point, size_t room);
 /* left_out: a set of places in the list. */
 struct record_list *record_list_of(const struct policy_point *point, const struct policy_list *list,
                                    uint64_t left_out);
@@ -96,7 +105,7 @@ char *record_list_text(const struct record_list *list); /* "spread@1a2b3c4d,binp
  * container; kind NULL: of any kind. */
 bool decision_about(const struct decision *decision, const char *kind, const char *object);
 
-/* For people and programs: {seq, time, revision, point, kind, object, by, result, reasons, failure,
+/* For people and programs: {seq, time, revision, point, kind, object, by, node, result, reasons, failure,
  * cpuMicros, shadow…}; with_inputs: also ctx, candidates, states, settings. Caller owns. */
 cJSON *decision_json(const struct decision *decision, bool with_inputs);
 

@@ -193,7 +193,8 @@ static int place(struct whatif *w, const char *key, cJSON *out, struct err **err
 {
     struct placement_result result = {0};
     size_t count = 0;
-    free(placement_pending(w->world.placement, 1, &count)); /* takes up what has come */
+    free(placement_pending(w->world.placement, (double)w->world.wall_ns / 1e9, 1,
+                           &count)); /* takes up what has come */
     if (placement_place(w->world.placement, key, NULL, (double)w->world.wall_ns / 1e9, &result, err) < 0)
         return -1;
     json_set_string(out, "node", result.node);

@@ -99,6 +99,7 @@ end
 local function result_text(decision)
     local result = decision.result
     local text = type(result) == "table" and result.node or nil
+    if type(result) == "table" and type(result[1]) == "number" and #result == 1 then text = tostring(result[1]) end -- of the one candidate
     local nothing = result == nil or type(result) == "table" and next(result) == nil
     if not text then text = nothing and "nothing" or short(result) end
     local reasons = decision.reasons and #decision.reasons > 0 and " because " .. table.concat(decision.reasons, "; ") or ""

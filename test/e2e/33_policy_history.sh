@@ -2,7 +2,7 @@
 # What was decided can be looked up, taken again exactly, and compared with what another policy would have decided: from the
 # record, and live beside the active ones. Choices and settings change without a restart.
 . "$(dirname "$0")/lib.sh"
-plan 52
+plan 63
 start_cluster
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
@@ -79,8 +79,15 @@ ok "policy use restart.backoff" k policy use restart.backoff quick
 ok "a node has it on its disk" until_true 5 grep -q quick "$MINIK8S_DIR/nodes/node-3/agent/policies.json"
 since=$(now)
 ok "a pod that crashes" k run crash --image=localhost/m8-busybox:1 --restart=Always -- false
+told() { k policy log --object=default/crash --kind=Pod --point=restart.backoff; }
 restarts() { [ "$(k get pod crash -o jsonpath='{.status.containerStatuses[0].restartCount}')" -ge 5 ]; }
 within 25000 "has been started five times again (doubling: 31 s)" 25 restarts
+node=$(k get pod crash -o jsonpath='{.spec.nodeName}')
+matches "each wait is in the record: who, where, why" "restart.backoff +Pod +default/crash/crash .*quick@[0-9a-f]+ on $node +always the same" "$(told)"
+matches "and k.why tells it" 'decision +restart.backoff → .*always the same' "$(k repl -e 'k.why("pod/crash")')"
+matches "whose turn it was, too" "scheduler.first +Pod +default/crash +0 .*priority@" "$(k policy log --object=default/crash)"
+ok "the node's decisions are the same when they are taken again" k policy test --replay=10m
+matches "another policy would have waited longer" 'restart.backoff: [0-9]+ the same, [1-9][0-9]* would differ' "$(k policy test policies/restart/steady.lua --replay=10m)"
 ok "policy list: it decides on all three nodes" until_true 5 listed '^restart.backoff +quick .* Active +3/3$'
 # The same from the cluster's folder: no object of that name is known to anybody.
 mkdir -p "$MINIK8S_DIR/policies/restart"
@@ -101,6 +108,17 @@ is "two of three first (34 %), then all" "[2,3]" "$(news)"
 k set image deployment/web '*=localhost/nowhere:1' >/dev/null
 ok "a version that does not start is taken back, and an Event says why" until_true 20 sh -c "'$kubectl' get events | grep -q 'to 0 from 2: aborted: 0 of 2 new pods are available'"
 ok "all in the same manager process" same_manager
+
+# The record outlives the manager, however it ends.
+decided() { log --tail=10000 --since=30m --point="$1" | jq '[.decisions[] | {object, result, time}]'; }
+before=$(decided rollout | jq -c '.[0:5]')
+ok "the manager is killed" "$minik8s" cluster restart manager --kill
+ok "a new one knows what was decided" until_true 20 sh -c "'$kubectl' policy log --object=default/crash | grep 'quick@' >/dev/null"
+is "exactly" "$before" "$(decided rollout | jq -c '.[0:5]')"
+matches "it says so" 'at most 36000 decisions and 64 MiB, on disk as well' "$(k policy log --tail=1)"
+replay=$(k policy test --replay=1h)
+is "what can be taken again is the same" 0 $?
+matches "placements of before cannot, and it says so" '^[0-9]+ older ones cannot be taken again' "$replay"
 
 # Two clusters on this machine, each with its own strategy at the same time.
 other=/var/lib/minik8s/test-$story-other

@@ -138,8 +138,10 @@ int cluster_start_manager(const struct cluster *cluster, struct err **err)
     auto_free char *netns = cluster_path(cluster, "nodes/node-1/netns");
     auto_free char *kubeconfig = cluster_path(cluster, "server/manager.kubeconfig");
     auto_free char *policies = cluster_path(cluster, "policies");
-    const char *const argv[] = {program,    "manager",    "--netns", netns, "--kubeconfig",
-                                kubeconfig, "--policies", policies,  NULL};
+    auto_free char *record = cluster_path(cluster, "server/record");
+    const char *const argv[] = {program,        "manager",  "--netns",    netns,
+                                "--kubeconfig", kubeconfig, "--policies", policies,
+                                "--record",     record,     NULL};
     return start(cluster, "server/manager", argv, err);
 }
 

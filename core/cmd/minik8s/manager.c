@@ -11,7 +11,7 @@
 #include "script/script.h"
 
 struct manager {
-    const char *kubeconfig, *netns, *policies;
+    const char *kubeconfig, *netns, *policies, *record;
     bool elect;
     struct loop *loop;
     struct loop_signals *signals;
@@ -69,6 +69,8 @@ static int open_all(struct manager *m, struct err **err)
                                                    .lua_directories = plugins_lua(m->plugins),
                                                    .shipped_policies = plugins_policies(m->plugins),
                                                    .policy_directories = policy_directories,
+                                                   .record_directory =
+                                                       str_empty(m->record) ? NULL : m->record,
                                                    .host = host,
                                                    .user_client = user_client,
                                                    .user_client_arg = m,
@@ -81,10 +83,12 @@ static int open_all(struct manager *m, struct err **err)
 
 int command_manager(int argc, char **argv)
 {
-    struct manager m = {.kubeconfig = "/var/lib/minik8s/server/manager.kubeconfig"};
+    struct manager m = {.kubeconfig = "/var/lib/minik8s/server/manager.kubeconfig",
+                        .record = "/var/lib/minik8s/server/record"};
     const struct option_spec specs[] = {
         {"kubeconfig", OPTION_TEXT, &m.kubeconfig, "how to reach the server"},
         {"policies", OPTION_TEXT, &m.policies, "folder of the operator's own policies"},
+        {"record", OPTION_TEXT, &m.record, "folder in which decisions are kept; empty: in memory only"},
         {"elect", OPTION_FLAG, &m.elect,
          "work only while holding the lease minik8s-manager (several managers)"},
         {"netns", OPTION_TEXT, &m.netns, "network namespace to live in"},

@@ -76,6 +76,8 @@ static char *result_text(const cJSON *result)
 {
     const char *node = json_string(result, "node");
     const cJSON *replicas = json_get(result, "replicas");
+    if (cJSON_IsArray(result) && cJSON_IsNumber(result->child) && !result->child->next)
+        result = result->child; /* of the one candidate */
     if (!result || json_is_null(result))
         return mem_strdup("-");
     if (node)
@@ -123,11 +125,13 @@ static void print_decisions(const cJSON *answer)
                 ? mem_printf("%s%s", json_bool(decision, "shadowDiffers", false) ? "≠ " : "= ", shadowed)
                 : mem_strdup("");
         auto_free char *reasons = reasons_text(decision);
-        kubectl_grid_row(&grid, (const char *const[]){clock_text(decision, at),
-                                                      json_string_or(decision, "point", ""),
-                                                      json_string_or(decision, "kind", ""),
-                                                      json_string_or(decision, "object", ""), result, shadow,
-                                                      json_string_or(decision, "by", ""), reasons});
+        const char *node = json_string(decision, "node");
+        auto_free char *by =
+            mem_printf("%s%s%s", json_string_or(decision, "by", ""), node ? " on " : "", node ? node : "");
+        kubectl_grid_row(&grid, (const char *const[]){
+                                    clock_text(decision, at), json_string_or(decision, "point", ""),
+                                    json_string_or(decision, "kind", ""),
+                                    json_string_or(decision, "object", ""), result, shadow, by, reasons});
     }
     kubectl_grid_print(&grid, NULL, NULL);
 }
@@ -135,11 +139,12 @@ static void print_decisions(const cJSON *answer)
 static void print_limits(const cJSON *answer)
 {
     const cJSON *record = json_get(answer, "record");
-    printf("kept: %lld decisions, %lld KiB%s%s; at most %lld decisions and %lld MiB\n",
+    long long disk = (long long)json_int(record, "bytesOnDisk", 0);
+    printf("kept: %lld decisions, %lld KiB%s%s; at most %lld decisions and %lld MiB%s\n",
            (long long)json_int(record, "decisions", 0), (long long)json_int(record, "bytes", 0) >> 10,
            json_string(record, "oldest") ? ", since " : "", json_string_or(record, "oldest", ""),
-           (long long)json_int(record, "mostDecisions", 0),
-           (long long)json_int(record, "mostBytes", 0) >> 20);
+           (long long)json_int(record, "mostDecisions", 0), (long long)json_int(record, "mostBytes", 0) >> 20,
+           disk ? ", on disk as well" : "");
 }
 
 static int print_json(const cJSON *answer)

@@ -19,6 +19,15 @@ local function node(name, random)
             conditions = { { type = "Ready", status = "True" } } } }
 end
 
+--- Without those about whose turn it is.
+local function placements(world)
+    local list = {}
+    for _, decision in ipairs(world:log()) do
+        if decision.point == "scheduler.score" then list[#list + 1] = decision end
+    end
+    return list
+end
+
 local TERMS = {
     { podAntiAffinity = { requiredDuringSchedulingIgnoredDuringExecution = {
         { topologyKey = "kubernetes.io/hostname", labelSelector = { matchLabels = { app = "a1" } } } } } },
@@ -191,14 +200,14 @@ return {
                 world:put("pods", pod("p" .. i, function() return 4 end))
                 schedule(world)
             end
-            local log = world:log()
+            local log = placements(world)
             testing.equal(#log, 2)
             for _, decision in ipairs(log) do
                 testing.equal(decision.failure ~= nil, failure, mode)
                 testing.equal(decision.by:find("raises", 1, true), nil, mode)
                 assert(decision.result.node)
             end
-            testing.equal(world:replay().same, 2, mode)
+            testing.equal(world:replay().same, 4, mode)
         end
     end,
 
@@ -228,12 +237,37 @@ return {
         testing.equal(world:replay().same, 1)
     end,
 
+    ["whose turn it is: recorded, taken again exactly, compared with another policy"] = function()
+        local world = testing.world()
+        world:record()
+        world:put("nodes", node("n1", random_from(1)))
+        for i = 1, 4 do
+            local waits = pod("p" .. i, random_from(i))
+            waits.spec.priority = i * 10
+            world:put("pods", waits)
+        end
+        schedule(world)
+        local first = {}
+        for _, decision in ipairs(world:log()) do
+            if decision.point == "scheduler.first" then first[decision.object] = decision end
+        end
+        testing.equal(first["default/p3"].result, { 30 })
+        testing.equal(first["default/p3"].kind, "Pod")
+        testing.contains(first["default/p3"].by, "priority@")
+        local report = world:replay()
+        testing.equal({ report.differ, report.same }, { 0, 8 })
+        report = assert(world:replay([[return { api = 1, point = "scheduler.first", name = "last",
+            run = function(ctx, pod) return pod.priority == 10 and 10 or -pod.priority - pod.spec.requests.cpu * 0 end,
+            examples = { { candidate = { priority = 1, spec = { requests = { cpu = 1 } } }, expect = -1 } } }]]))
+        testing.equal({ report.differ, report.same }, { 3, 1 })
+    end,
+
     ["a shadow decides beside, without effect"] = function()
         local world = testing.world()
         assert(world:shadow("scheduler.score", "binpack"))
         turmoil(3, 25, world)
         local asked, differed = 0, 0
-        for _, decision in ipairs(world:log()) do
+        for _, decision in ipairs(placements(world)) do
             testing.contains(decision.shadow, "binpack@")
             asked = asked + 1
             if decision.shadowDiffers then

@@ -12,6 +12,7 @@ struct cluster {
     struct http_client *http;
     struct script_manager *manager;
     const char *const *controllers;
+    const char *record; /* folder, or NULL */
 };
 
 static const char *const only_scheduler[] = {"scheduler", NULL};
@@ -28,6 +29,7 @@ static inline void manager_start(struct cluster *cluster)
                                              .lua_directories = lua,
                                              .shipped_policies = policies,
                                              .controllers = cluster->controllers,
+                                             .record_directory = cluster->record,
                                              .host = "test",
                                              .simulated = true};
     auto_err err = NULL;

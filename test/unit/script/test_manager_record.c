@@ -5,6 +5,9 @@
  */
 #include "manager_test.h"
 
+#include "base/file.h"
+#include "script/script_node.h"
+#include "script/script_record_file.h"
 #include "script/script_replay.h"
 
 #define QUERIES "/apis/minik8s.io/v1/policyqueries"
@@ -61,22 +64,26 @@ static struct cluster *cluster_with_pods(int pods)
 static void test_log(void **state UNUSED)
 {
     struct cluster *cluster = cluster_with_pods(3);
-    auto_reply all = query(cluster, "all", "{'action':'log'}");
+    auto_reply all = query(cluster, "all", "{'action':'log','point':'scheduler.score'}");
     assert_at(all, "status.state", "Done");
     assert_int_equal(number_at(&all, "status.answer.matching"), 3);
     assert_int_equal(number_at(&all, "status.answer.record.mostDecisions"), 36000);
-    assert_int_equal(number_at(&all, "status.answer.record.decisions"), 3);
+    assert_int_equal(number_at(&all, "status.answer.record.decisions"),
+                     6); /* whose turn it is, and where to */
     assert_at(all, "status.answer.decisions[0].object", "default/p0");
     assert_at(all, "status.answer.decisions[0].point", "scheduler.score");
     assert_at(all, "status.answer.decisions[0].kind", "Pod");
     assert_at(all, "status.answer.decisions[0].ctx", "(absent)");
     assert_non_null(strstr(text_at(&all, "status.answer.decisions[0].by"), "spread@"));
     assert_true(number_at(&all, "status.answer.decisions[0].revision") > 0);
-    auto_reply one = query(cluster, "one", "{'action':'log','object':'default/p1','inputs':true}");
+    auto_reply one = query(cluster, "one",
+                           "{'action':'log','object':'default/p1','inputs':true,'point':'scheduler.score'}");
     assert_int_equal(number_at(&one, "status.answer.matching"), 1);
     assert_int_equal(number_at(&one, "status.answer.decisions[0].ctx.requests.cpu"), 100);
     auto_reply kinds = query(cluster, "kinds", "{'action':'log','object':'default/p1','kind':'pod'}");
-    assert_int_equal(number_at(&kinds, "status.answer.matching"), 1);
+    assert_int_equal(number_at(&kinds, "status.answer.matching"), 2);
+    assert_at(kinds, "status.answer.decisions[0].point", "scheduler.first");
+    assert_non_null(strstr(text_at(&kinds, "status.answer.decisions[0].by"), "priority@"));
     auto_reply namesake =
         query(cluster, "namesake", "{'action':'log','object':'default/p1','kind':'Service'}");
     assert_int_equal(number_at(&namesake, "status.answer.matching"), 0);
@@ -107,8 +114,8 @@ static void test_replay(void **state UNUSED)
 {
     struct cluster *cluster = cluster_with_pods(4);
     auto_reply exact = query(cluster, "exact", "{'action':'test','sinceSeconds':3600}");
-    assert_int_equal(number_at(&exact, "status.answer.decisions"), 4);
-    assert_int_equal(number_at(&exact, "status.answer.same"), 4);
+    assert_int_equal(number_at(&exact, "status.answer.decisions"), 8);
+    assert_int_equal(number_at(&exact, "status.answer.same"), 8);
     auto_reply other = query_source(cluster, "other", prefers, NULL, 3600);
     assert_at(other, "status.answer.point", "scheduler.score");
     assert_int_equal(number_at(&other, "status.answer.differ"), 2); /* spread: two on each */
@@ -146,7 +153,7 @@ static void test_shadow(void **state UNUSED)
         add_pod(cluster, name, "200m");
         pass(cluster, 1);
     }
-    auto_reply log = query(cluster, "log", "{'action':'log'}");
+    auto_reply log = query(cluster, "log", "{'action':'log','point':'scheduler.score'}");
     int differ = 0;
     json_each (decision, json_at(log.json, "status.answer.decisions")) {
         if (!str_starts(json_string_or(decision, "object", ""), "default/q"))
@@ -202,7 +209,7 @@ static void test_profile_of_a_namespace(void **state UNUSED)
     add_pod_in(cluster, "default", "b");
     expect_node_in(cluster, "default", "b", "score spread@");
     auto_reply exact = query(cluster, "exact", "{'action':'test','sinceSeconds':3600}");
-    assert_int_equal(number_at(&exact, "status.answer.same"), 3);
+    assert_int_equal(number_at(&exact, "status.answer.same"), 6);
     assert_int_equal(number_at(&exact, "status.answer.differ"), 0);
     expect(cluster->api, 200, "DELETE", "/apis/minik8s.io/v1/policyprofiles/team", NULL);
     pass(cluster, 1);
@@ -233,6 +240,196 @@ static void test_figures_under_pressure(void **state UNUSED)
     auto_reply after = ask(cluster->api, "GET", PROFILE, NULL);
     assert_at(after, "status.metrics[0]", "(absent)");
     cluster_free(cluster);
+}
+
+/* ---- of agents ---- */
+
+static void on_decision(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+static void put_node_decisions(struct cluster *cluster, struct script_node *agent, bool create)
+{
+    struct node_policies policies = script_node_policies(agent);
+    auto_json object = cJSON_CreateObject();
+    json_set_string(object, "apiVersion", "minik8s.io/v1");
+    json_set_string(object, "kind", "NodeDecisions");
+    json_set_string(json_ensure_object(object, "metadata"), "name", "n1");
+    json_set(object, "spec", policies.decisions(policies.arg));
+    auto_free char *body = json_print(object);
+    if (create) {
+        assert_int_equal(post_raw(cluster, "/apis/minik8s.io/v1/nodedecisions", body), 201);
+    } else {
+        auto_reply reply = ask_type(cluster->api, "PATCH", "/apis/minik8s.io/v1/nodedecisions/n1",
+                                    "application/merge-patch+json", body);
+        assert_int_equal(reply.status, 200);
+    }
+    pass(cluster, 1);
+}
+
+static void crash(struct script_node *agent, unsigned crashes)
+{
+    static const char text[] = "{\"metadata\":{\"namespace\":\"default\",\"name\":\"p\"}}";
+    auto_json pod = json_parse_trusted(text, strlen(text));
+    struct node_policies policies = script_node_policies(agent);
+    const struct node_restart restart = {
+        .pod = pod, .container = "c", .crashes = crashes, .ran_ms = 100, .exit_code = 1};
+    policies.restart_backoff(policies.arg, &restart);
+}
+
+static struct script_node *agent_new(struct cluster *cluster, unsigned *told)
+{
+    static const char *const lua[] = {MINIK8S_SOURCE_DIR "/lua", NULL};
+    static const char *const shipped[] = {MINIK8S_SOURCE_DIR "/policies", NULL};
+    const struct script_node_options options = {.lua_directories = lua,
+                                                .shipped_policies = shipped,
+                                                .clock = loop_clock(cluster->api->loop),
+                                                .simulated = true};
+    struct script_node *agent = script_node_new(&options, NULL);
+    struct node_policies policies = script_node_policies(agent);
+    const struct node_policy_listener listener = {.on_decision = on_decision, .arg = told};
+    policies.listen(policies.arg, &listener);
+    return agent;
+}
+
+static void test_of_agents(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    unsigned told = 0;
+    struct script_node *agent = agent_new(cluster, &told);
+    crash(agent, 0);
+    crash(agent, 1);
+    put_node_decisions(cluster, agent, true);
+    auto_reply object = ask(cluster->api, "GET", "/apis/minik8s.io/v1/nodedecisions/n1", NULL);
+    assert_at(object, "spec.lists[0].point", "restart.backoff");
+    assert_at(object, "spec.sources[0].name", "doubling");
+    assert_at(object, "spec.sources[1].name", "(absent)");
+    crash(agent, 2);
+    put_node_decisions(cluster, agent, false); /* the two of before come once more */
+    assert_int_equal(told, 3);
+    auto_reply log =
+        query(cluster, "log", "{'action':'log','object':'default/p','kind':'Pod','inputs':true}");
+    assert_int_equal(number_at(&log, "status.answer.matching"), 3);
+    assert_at(log, "status.answer.decisions[2].point", "restart.backoff");
+    assert_at(log, "status.answer.decisions[2].object", "default/p/c");
+    assert_at(log, "status.answer.decisions[2].node", "n1");
+    assert_int_equal(number_at(&log, "status.answer.decisions[2].result.wait"), 4);
+    assert_int_equal(number_at(&log, "status.answer.decisions[2].ctx.crashes"), 2);
+    assert_non_null(strstr(text_at(&log, "status.answer.decisions[2].by"), "doubling@"));
+    auto_reply exact = query(cluster, "exact", "{'action':'test','sinceSeconds':3600}");
+    assert_int_equal(number_at(&exact, "status.answer.same"), 3);
+    static const char source[] =
+        "return { api = 1, point = 'restart.backoff', name = 'two', run = function() return "
+        "{ wait = 2, reset = false } end, examples = { { ctx = {}, expect = { wait = 2 } } } }";
+    auto_reply other = query_source(cluster, "other", source, NULL, 3600);
+    assert_int_equal(number_at(&other, "status.answer.differ"), 2); /* 1, 2, 4 s */
+    script_node_free(agent);
+    pass(cluster, 1);
+    agent = agent_new(cluster, &told); /* it counts from 1 again */
+    crash(agent, 0);
+    put_node_decisions(cluster, agent, false);
+    auto_reply again = query(cluster, "again", "{'action':'log','object':'default/p'}");
+    assert_int_equal(number_at(&again, "status.answer.matching"), 4);
+    script_node_free(agent);
+    cluster_free(cluster);
+}
+
+/* ---- over restarts ---- */
+
+static void start_again(struct cluster *cluster)
+{
+    manager_stop(cluster);
+    manager_start(cluster);
+    pass(cluster, 1);
+}
+
+static void test_kept_over_restarts(void **state UNUSED)
+{
+    char directory[] = "/tmp/m8-record-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    struct cluster *cluster = cluster_new(only_scheduler);
+    cluster->record = directory;
+    start_again(cluster);
+    unsigned told = 0;
+    struct script_node *agent = agent_new(cluster, &told);
+    add_node(cluster, "n1", "4");
+    add_pod(cluster, "p0", "100m");
+    pass(cluster, 1);
+    crash(agent, 0);
+    put_node_decisions(cluster, agent, true);
+    auto_reply before = query(cluster, "before", "{'action':'log','inputs':true}");
+    start_again(cluster);
+    auto_reply after = query(cluster, "after", "{'action':'log','inputs':true}");
+    assert_int_equal(number_at(&after, "status.answer.matching"), 3);
+    assert_true(json_equal(json_at(before.json, "status.answer.decisions"),
+                           json_at(after.json, "status.answer.decisions")));
+    assert_true(number_at(&after, "status.answer.record.bytesOnDisk") > 500);
+    auto_reply exact = query(cluster, "exact", "{'action':'test','sinceSeconds':3600}");
+    assert_int_equal(number_at(&exact, "status.answer.same"), 2); /* the nodes as they were are not kept */
+    assert_int_equal(number_at(&exact, "status.answer.gone"), 1);
+
+    /* Killed in the middle of a line. */
+    auto_free char *path = file_join(directory, "0000000000000001.decisions");
+    FILE *file = fopen(path, "a");
+    assert_non_null(file);
+    fputs("{\"decision\":9,\"point\":\"sched", file);
+    fclose(file);
+    start_again(cluster);
+    crash(agent, 1);
+    put_node_decisions(cluster, agent, false);
+    start_again(cluster);
+    auto_reply last = query(cluster, "last", "{'action':'log'}");
+    assert_int_equal(number_at(&last, "status.answer.matching"), 4);
+    assert_at(last, "status.answer.decisions[3].point", "restart.backoff");
+    script_node_free(agent);
+    cluster_free(cluster);
+    file_remove_tree(directory, NULL);
+}
+
+/* Segments go when there are too many, and what is left can be read by itself. */
+static void test_bounded_on_disk(void **state UNUSED)
+{
+    char directory[] = "/tmp/m8-record-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    struct cluster *cluster = cluster_new(only_scheduler);
+    struct policies policies;
+    struct record record;
+    policies_init(&policies, true, 1, &(struct policies_hooks){0});
+    assert_int_equal(policies_add_point(&policies, "test.one", "one", "Pod", "x", NULL), 0);
+    const struct policy_point *point = policies_point(&policies, "test.one");
+    record_init(&record, 1000, 64u << 20);
+    struct record_file *file = record_file_open(directory, cluster->api->loop, &record, &policies);
+    assert_non_null(file);
+    assert_null(record_file_open(directory, cluster->api->loop, &record, &policies)); /* it is taken */
+    struct record_list *list = record_list_new(point, 1);
+    list->entries[list->count++] = (struct record_entry){
+        .source = record_source_new("x", "0123456789abcdef", "", 0), .settings = cJSON_CreateObject()};
+    for (int i = 0; i < 160; i++) { /* half a MiB each */
+        struct decision *decision = NEW(struct decision);
+        decision->point = point->name;
+        decision->object = mem_printf("default/p%d", i);
+        decision->lists[0] = record_list_ref(list);
+        decision->result = mem_alloc((512u << 10) + 3);
+        memset(decision->result, 'x', (512u << 10) + 2);
+        decision->result[0] = decision->result[(512u << 10) + 1] = '"';
+        decision->result[(512u << 10) + 2] = 0;
+        record_add(&record, decision);
+    }
+    record_file_close(file);
+    record_list_unref(list);
+    record_fini(&record);
+    record_init(&record, 1000, 128u << 20);
+    file = record_file_open(directory, cluster->api->loop, &record, &policies);
+    assert_true(record_file_bytes(file) <= 65u << 20);
+    assert_true(record.count > 100 && record.count < 135);
+    assert_string_equal(record_at(&record, record.count - 1)->object, "default/p159");
+    assert_string_equal(record_at(&record, 0)->lists[0]->entries[0].source->name, "x");
+    record_file_close(file);
+    record_fini(&record);
+    policies_fini(&policies);
+    cluster_free(cluster);
+    file_remove_tree(directory, NULL);
 }
 
 /* ---- swaps ---- */
@@ -282,8 +479,8 @@ static void test_swaps_under_load(void **state UNUSED)
     assert_int_equal(bound, expected); /* no event was missed */
     auto_reply replay = query(cluster, "replay", "{'action':'test'}");
     assert_at(replay, "status.state", "Done");
-    assert_int_equal(number_at(&replay, "status.answer.decisions"), expected);
-    assert_int_equal(number_at(&replay, "status.answer.same"), expected);
+    assert_true(number_at(&replay, "status.answer.decisions") >= 2 * expected); /* turns and placements */
+    assert_int_equal(number_at(&replay, "status.answer.same"), number_at(&replay, "status.answer.decisions"));
     auto_reply log = query(cluster, "log", "{'action':'log','limit':10000}");
     auto_map versions = {0};
     json_each (decision, json_at(log.json, "status.answer.decisions"))
@@ -343,6 +540,9 @@ int main(void)
                                        cmocka_unit_test(test_shadow),
                                        cmocka_unit_test(test_profile_of_a_namespace),
                                        cmocka_unit_test(test_figures_under_pressure),
+                                       cmocka_unit_test(test_of_agents),
+                                       cmocka_unit_test(test_kept_over_restarts),
+                                       cmocka_unit_test(test_bounded_on_disk),
                                        cmocka_unit_test(test_swaps_under_load),
                                        cmocka_unit_test(test_swaps_in_engine)};
     return cmocka_run_group_tests(tests, NULL, NULL);
