@@ -23,6 +23,7 @@
 #define FORGET_MS 60000
 #define NODE_TIMEOUT_MS 1500
 #define WRITES_AT_ONCE 256
+#define QUESTION_MAX 5000 /* bytes of names, and of objects: together within HTTP_MAX_TARGET */
 
 #define METRICS_GROUP "metrics.k8s.io"
 #define AUTOSCALERS "horizontalpodautoscalers.autoscaling"
@@ -61,7 +62,8 @@ struct api_metrics {
     unsigned asking; /* nodes whose answer is awaited, and the round's own hold */
     size_t nodes;
     int64_t ended_ms; /* of the last round */
-    char *names;      /* of the pods' own metrics that autoscalers want: "a,b"; NULL: none */
+    char *names;      /* of the metrics that autoscalers want: "a,b"; NULL: none */
+    char *objects;    /* that some of them describe: "Kind/namespace/name,…"; NULL: none */
     struct op **ops;
     size_t n_ops;
     atomic_size_t writing;
@@ -87,19 +89,39 @@ static int64_t now_ms(const struct api_metrics *m)
 
 /* ---- what autoscalers want ---- */
 
-static void add_names(struct str *names, const cJSON *autoscaler)
+static void add_names(struct map *names, struct map *objects, const cJSON *autoscaler)
 {
+    const char *namespace = json_string_or(autoscaler, "metadata.namespace", "");
     json_each (metric, json_at(autoscaler, "spec.metrics")) {
         const char *name = json_string(metric, "pods.metric.name");
+        const cJSON *object = json_at(metric, "object.describedObject");
         if (!name)
             name = json_string(metric, "object.metric.name");
         if (name && !strpbrk(name, ",&?"))
-            str_addf(names, "%s%s", names->len ? "," : "", name);
+            map_set(names, name, names);
+        auto_free char *described = mem_printf("%s/%s/%s", json_string_or(object, "kind", ""), namespace,
+                                               json_string_or(object, "name", ""));
+        if (object && !strpbrk(described, ",&?"))
+            map_set(objects, described, objects);
     }
 }
 
+/* "a,b"; NULL: none. A question must not become too long. */
+static char *join(const struct map *texts, const char *what)
+{
+    struct str all = {0};
+    map_each (entry, texts) {
+        if (all.len + strlen(entry->key) > QUESTION_MAX) {
+            log_warn("api", "autoscalers want figures of more %s than the nodes can be asked for", what);
+            break;
+        }
+        str_addf(&all, "%s%s", all.len ? "," : "", entry->key);
+    }
+    return all.len ? str_take(&all) : NULL;
+}
+
 /* Figures that policies look at, as the manager says in the status of their profile. True: there are some. */
-static bool add_policies(struct api_metrics *m, struct str *names)
+static bool add_policies(struct api_metrics *m, struct map *names)
 {
     auto_free char *prefix = store_key_prefix(PROFILES, NULL);
     const struct store_list_request request = {.prefix = prefix};
@@ -114,7 +136,7 @@ static bool add_policies(struct api_metrics *m, struct str *names)
             any = true;
             if (cJSON_IsString(name) && !str_eq(name->valuestring, "usage") &&
                 !strpbrk(name->valuestring, ",&?"))
-                str_addf(names, "%s%s", names->len ? "," : "", name->valuestring);
+                map_set(names, name->valuestring, names);
         }
     }
     store_list_fini(&list);
@@ -126,18 +148,19 @@ static void read_autoscalers(struct api_metrics *m)
     auto_free char *prefix = store_key_prefix(AUTOSCALERS, NULL);
     const struct store_list_request request = {.prefix = prefix};
     struct store_list list = {0};
-    struct str names = {0};
+    auto_map names = {0}, objects = {0};
     auto_err err = NULL;
     if (m->api->store->ops->list(m->api->store, &request, &list, &err) < 0)
         log_error("api", "reading the autoscalers: %s", err_message(err));
     for (size_t i = 0; i < list.count; i++) {
         auto_json parsed = json_parse_trusted(list.objects[i].bytes->data, list.objects[i].bytes->len);
-        add_names(&names, parsed);
+        add_names(&names, &objects, parsed);
     }
     m->autoscaled = add_policies(m, &names) || list.count > 0;
     free(m->names);
-    m->names = names.len ? str_take(&names) : NULL;
-    str_free(&names);
+    free(m->objects);
+    m->names = join(&names, "names");
+    m->objects = join(&objects, "objects");
     store_list_fini(&list);
 }
 
@@ -329,6 +352,8 @@ static void ask(struct api_metrics *m, cJSON *node)
     str_add(&target, "/stats/summary?only_cpu_and_memory=true");
     if (m->names)
         http_query_add(&target, "metrics", m->names);
+    if (m->objects)
+        http_query_add(&target, "objects", m->objects);
     const struct http_call call = {.method = "GET",
                                    .target = str_c(&target),
                                    .timeout_ms = NODE_TIMEOUT_MS,
@@ -472,5 +497,6 @@ void metrics_collector_free(struct api_metrics *m)
     map_fini(&m->known);
     map_fini(&m->answered);
     free(m->names);
+    free(m->objects);
     free(m);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/api_internal.h"
+#include "base/quantity.h"
 
 static void set_usage(cJSON *to, const cJSON *from)
 {
@@ -41,6 +42,33 @@ static cJSON *new_object(const char *kind, const char *namespace, const char *na
     return object;
 }
 
+static void add_figures(cJSON *to, const cJSON *metrics)
+{
+    cJSON *list = json_ensure_array(to, "metrics");
+    json_each (metric, metrics) {
+        const char *name = json_string(metric, "name"), *value = json_string(metric, "value");
+        int64_t milli;
+        if (!name || (value && quantity_milli(value, &milli, NULL) < 0))
+            continue;
+        cJSON *one = json_push(list, cJSON_CreateObject());
+        json_set_string(one, "name", name);
+        json_set_string(one, "value", value);
+    }
+}
+
+/* What extensions of the node count about objects of the cluster. */
+static void add_objects(cJSON *node, const cJSON *objects)
+{
+    json_each (from, objects) {
+        static const char *const fields[] = {"kind", "namespace", "name"};
+        auto_json one = cJSON_CreateObject();
+        for (size_t i = 0; i < COUNT_OF(fields); i++)
+            json_set_string(one, fields[i], json_string_or(from, fields[i], ""));
+        add_figures(one, json_get(from, "metrics"));
+        json_push(json_ensure_array(node, "objects"), steal(&one));
+    }
+}
+
 cJSON *metrics_node_object(const cJSON *node, const cJSON *summary)
 {
     const cJSON *own = json_get(summary, "node");
@@ -49,6 +77,7 @@ cJSON *metrics_node_object(const cJSON *node, const cJSON *summary)
     cJSON *object = new_object("NodeMetrics", NULL, json_string(node, "metadata.name"),
                                json_at(node, "metadata.labels"), own);
     set_usage(object, own);
+    add_objects(object, json_get(summary, "objects"));
     return object;
 }
 

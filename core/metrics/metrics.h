@@ -39,10 +39,19 @@ void metrics_print(struct metrics *metrics, struct str *out);
 /* Figures of this process (CPU time, resident memory, open files, start), under Prometheus' usual names. */
 void metrics_add_process(struct metrics *metrics);
 
-/* Every sample of a page in that form, somebody else's: labels are left out, so a name comes once for each
- * set of labels. counter: it only grows, by its TYPE line or a name in _total. Lines that are none are passed
- * over. */
-typedef void metrics_on_sample(void *arg, const char *name, double value, bool counter);
+/* Every sample of a page in that form, somebody else's. Lines that are none are passed over. */
+struct metrics_sample {
+    const char *name;   /* comes once for each set of labels */
+    const char *labels; /* what stands between the braces, as it was written; "" if nothing does */
+    double value;
+    bool counter; /* it only grows, by its TYPE line or a name in _total */
+};
+typedef void metrics_on_sample(void *arg, const struct metrics_sample *sample);
 void metrics_scan(const char *text, size_t len, metrics_on_sample *on_sample, void *arg);
+/* Value of one label, or NULL; the caller frees. */
+char *metrics_label(const struct metrics_sample *sample, const char *name);
+/* True if a figure that somebody calls `wanted` is made of this sample: it has that name, or is the counter
+ * X_total or X and wanted is "X_per_second". */
+bool metrics_is_wanted(const struct metrics_sample *sample, const char *wanted);
 
 #endif

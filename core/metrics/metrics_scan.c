@@ -67,14 +67,21 @@ static void read_sample(const struct map *counters, const char *at, const char *
     if (name_end == at)
         return;
     auto_free char *name = mem_strndup(at, (size_t)(name_end - at));
+    auto_free char *labels = NULL;
     const char *rest = skip_spaces(name_end, end);
-    if (rest < end && *rest == '{' && !(rest = skip_labels(rest, end)))
-        return;
+    if (rest < end && *rest == '{') {
+        const char *labels_end = skip_labels(rest, end);
+        if (!labels_end)
+            return;
+        labels = mem_strndup(rest + 1, (size_t)(labels_end - rest - 2));
+        rest = labels_end;
+    }
     auto_free char *number = mem_strndup(rest, (size_t)(end - rest));
     char *number_end;
     double value = strtod(number, &number_end);
+    const struct metrics_sample sample = {name, labels ? labels : "", value, is_counter(counters, name)};
     if (number_end != number && isfinite(value))
-        on_sample(arg, name, value, is_counter(counters, name));
+        on_sample(arg, &sample);
 }
 
 void metrics_scan(const char *text, size_t len, metrics_on_sample *on_sample, void *arg)
@@ -92,4 +99,49 @@ void metrics_scan(const char *text, size_t len, metrics_on_sample *on_sample, vo
             read_sample(&counters, at, line_end, on_sample, arg);
         line = line_end + 1;
     }
+}
+
+/* ---- what a sample is about ---- */
+
+/* `at` is behind the opening quote; returns the closing one, or the end of the text. */
+static const char *read_quoted(const char *at, struct str *value)
+{
+    for (; *at && *at != '"'; at++) {
+        if (*at == '\\' && at[1])
+            at++;
+        str_add_char(value, *at == 'n' && at[-1] == '\\' ? '\n' : *at);
+    }
+    return at;
+}
+
+char *metrics_label(const struct metrics_sample *sample, const char *name)
+{
+    const char *at = sample->labels, *end = at + strlen(at);
+    size_t len = strlen(name);
+    while (*at) {
+        at += strspn(at, " \t,");
+        const char *key = at, *key_end = word_end(at, end);
+        auto_str value = {0};
+        at = skip_spaces(key_end, end);
+        if (*at != '=' || *(at = skip_spaces(at + 1, end)) != '"')
+            return NULL;
+        at = read_quoted(at + 1, &value);
+        if ((size_t)(key_end - key) == len && memcmp(key, name, len) == 0)
+            return str_take(&value);
+        at += *at == '"';
+    }
+    return NULL;
+}
+
+#define RATE_SUFFIX "_per_second"
+
+bool metrics_is_wanted(const struct metrics_sample *sample, const char *wanted)
+{
+    if (str_eq(sample->name, wanted))
+        return true;
+    if (!sample->counter || !str_ends(wanted, RATE_SUFFIX))
+        return false;
+    size_t len = strlen(wanted) - strlen(RATE_SUFFIX);
+    return strncmp(sample->name, wanted, len) == 0 &&
+           (!sample->name[len] || str_eq(sample->name + len, "_total"));
 }

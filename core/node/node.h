@@ -49,7 +49,8 @@ struct node_extension {
      * be taken away before. */
     void (*complete)(void *self);
     /* Adds to the agent's /metrics (Prometheus text); on a pool thread, may wait for a moment. NULL: nothing.
-     */
+     * Samples with the labels namespace and KIND (in lower case) are figures about that object, which
+     * autoscalers may use. */
     void (*metrics)(const char *directory, struct str *out);
     void (*stop)(void *self); /* the agent ends, what it started goes on */
     /* The machine leaves the cluster: takes everything back that lies in or was started from `directory`.

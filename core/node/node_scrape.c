@@ -18,7 +18,6 @@
 
 #define TIMEOUT_MS 800
 #define PAGE_MAX (1u << 20)
-#define RATE_SUFFIX "_per_second"
 
 struct counter {
     double total;
@@ -56,7 +55,6 @@ struct page {
 /* One wanted name while a page is read. */
 struct wanted {
     const char *name;
-    char *base; /* of a name in _per_second */
     double gauge, counter;
     bool has_gauge, has_counter;
 };
@@ -116,25 +114,15 @@ void node_scrape_free(struct node_scrape *scrape)
 
 /* ---- what a page says ---- */
 
-static bool is_base(const char *base, const char *name)
-{
-    size_t len = base ? strlen(base) : 0;
-    return base && strncmp(name, base, len) == 0 && (!name[len] || strcmp(name + len, "_total") == 0);
-}
-
-static void on_sample(void *arg, const char *name, double value, bool counter)
+static void on_sample(void *arg, const struct metrics_sample *sample)
 {
     struct reading *reading = arg;
     for (size_t i = 0; i < reading->count; i++) {
         struct wanted *wanted = &reading->wanted[i];
-        bool same = str_eq(name, wanted->name);
-        if (counter && (same || is_base(wanted->base, name))) {
-            wanted->counter += value;
-            wanted->has_counter = true;
-        } else if (same) {
-            wanted->gauge += value;
-            wanted->has_gauge = true;
-        }
+        if (!metrics_is_wanted(sample, wanted->name))
+            continue;
+        *(sample->counter ? &wanted->counter : &wanted->gauge) += sample->value;
+        *(sample->counter ? &wanted->has_counter : &wanted->has_gauge) = true;
     }
 }
 
@@ -168,12 +156,8 @@ static void read_page(struct page *page)
 {
     struct node_scrape *scrape = page->scrape;
     auto_free struct wanted *wanted = mem_array(scrape->n_names + 1, sizeof(*wanted));
-    for (size_t i = 0; i < scrape->n_names; i++) {
-        size_t len = strlen(scrape->names[i]), cut = strlen(RATE_SUFFIX);
+    for (size_t i = 0; i < scrape->n_names; i++)
         wanted[i] = (struct wanted){.name = scrape->names[i]};
-        if (len > cut && strcmp(scrape->names[i] + len - cut, RATE_SUFFIX) == 0)
-            wanted[i].base = mem_strndup(scrape->names[i], len - cut);
-    }
     struct reading reading = {wanted, scrape->n_names};
     metrics_scan(str_c(&page->text), page->text.len, on_sample, &reading);
     cJSON *values = cJSON_CreateArray();
@@ -183,7 +167,6 @@ static void read_page(struct page *page)
             add_value(values, wanted[i].name, wanted[i].gauge);
         else if (wanted[i].has_counter && rate_of(scrape, page->uid, &wanted[i], &rate))
             add_value(values, wanted[i].name, rate);
-        free(wanted[i].base);
     }
     map_set(&scrape->found, page->uid, values);
 }

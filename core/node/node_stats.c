@@ -1,6 +1,7 @@
 /*
  * node_stats: GET /stats/summary, in the form of the kubelet's Summary API: CPU and memory of containers,
- * pods and the node, network and file system; what pods tell about themselves with ?metrics=a,b. With
+ * pods and the node, network and file system; what pods tell about themselves with ?metrics=a,b, and what
+ * extensions count about ?objects=KIND/NAMESPACE/NAME,… under these names. With
  * ?only_cpu_and_memory=true network and files are left out: that is how the API server collects.
  *
  * Nothing is measured unless somebody asks. Rates are between this look and the one before; after a long
@@ -10,6 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "node/node_figures.h"
 #include "node/node_scrape.h"
 #include "node/node_usage.h"
 
@@ -29,6 +31,7 @@ struct node_stats {
     struct map samples; /* container's name in the runtime, or NODE_SAMPLE → struct sample */
     int64_t looked_ns;  /* monotonic; 0: never */
     struct node_scrape *scrape;
+    struct node_figures *figures;
     struct list calls;
 };
 
@@ -45,7 +48,8 @@ struct stats_call {
     struct loop_timer *again;
     bool held; /* the runtime or the pool will call back */
     bool only_usage;
-    char *names; /* NULL: nothing is asked of pods */
+    char *names;   /* NULL: nothing is asked of pods */
+    char *objects; /* NULL: nothing is asked of extensions */
     struct layer *layers;
     size_t n_layers;
 };
@@ -57,6 +61,7 @@ struct node_stats *node_stats_new(struct node *node)
     map_init(&stats->samples, free);
     list_init(&stats->calls);
     stats->scrape = node_scrape_new(node);
+    stats->figures = node_figures_new(node);
     return stats;
 }
 
@@ -66,6 +71,7 @@ static void call_free(struct stats_call *call)
         free(call->layers[i].name);
     free(call->layers);
     free(call->names);
+    free(call->objects);
     free(call);
 }
 
@@ -90,6 +96,7 @@ void node_stats_free(struct node_stats *stats)
             call_free(call);
     }
     node_scrape_free(stats->scrape);
+    node_figures_free(stats->figures);
     map_fini(&stats->samples);
     free(stats);
 }
@@ -242,6 +249,9 @@ static void answer(struct stats_call *call)
     cJSON *pods = json_ensure_array(summary, "pods");
     map_each (entry, &node->pods)
         add_pod(call, pods, entry->value, wall_ns);
+    const cJSON *objects = call->objects ? node_figures_objects(stats->figures) : NULL;
+    if (objects && objects->child)
+        json_set(summary, "objects", json_copy(objects));
     node_answer_text(call->x, 200, "application/json", json_print(summary));
     call_end(call);
     call_free(call);
@@ -289,13 +299,23 @@ static void begin_layers(struct stats_call *call)
 
 /* ---- one call ---- */
 
-static void on_scraped(void *arg)
+static void on_figures(void *arg)
 {
     struct stats_call *call = arg;
     if (call->only_usage)
         answer(call);
     else
         begin_layers(call);
+}
+
+static void on_scraped(void *arg)
+{
+    struct stats_call *call = arg;
+    struct node_figures *figures = call->stats->figures;
+    if (call->names && call->objects && !node_figures_busy(figures))
+        node_figures_run(figures, call->names, call->objects, on_figures, call);
+    else
+        on_figures(call);
 }
 
 static void looked(struct stats_call *call)
@@ -346,11 +366,13 @@ void node_stats_handle(struct node *node, struct http_exchange *x)
 {
     struct stats_call *call = NEW(struct stats_call);
     const char *names = http_request_query(&x->request, "metrics");
+    const char *objects = http_request_query(&x->request, "objects");
     const char *only = http_request_query(&x->request, "only_cpu_and_memory");
     call->stats = node->stats;
     call->x = x;
     call->only_usage = str_eq(only, "true");
     call->names = str_empty(names) ? NULL : mem_strdup(names);
+    call->objects = str_empty(objects) ? NULL : mem_strdup(objects);
     call->again = loop_timer_new(node->loop, look, call);
     list_add_tail(&node->stats->calls, &call->link);
     look(call);

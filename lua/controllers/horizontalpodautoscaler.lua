@@ -33,15 +33,19 @@ local function read_metric(metric)
     return wanted
 end
 
---- The sum over what an Object metric describes; nil, message.
+--- What an Object metric says of the object that it describes: what the nodes count about it, else the sum over its pods; also
+--- the names of nodes that say nothing. nil, message if nobody does.
 local function object_value(world, namespace, metric, wanted)
-    local pods, why = autoscaling.described(world, namespace, metric.object.describedObject)
+    local object = metric.object.describedObject
+    local counted, missing = autoscaling.counted(world, namespace, object, wanted.name)
+    if counted then return counted, nil, missing end
+    local pods, why = autoscaling.described(world, namespace, object)
     if not pods then return nil, why end
     local sum, found = 0, false
     for _, pod in ipairs(autoscaling.measure(world, pods, wanted.measure)) do
         if pod.value then sum, found = sum + pod.value, true end
     end
-    if not found then return nil, ("no pod of it tells %s"):format(wanted.name) end
+    if not found then return nil, ("no node and no pod of it tells %s"):format(wanted.name) end
     return sum
 end
 
@@ -67,7 +71,7 @@ local function look(world, autoscaler, pods, current)
             current = current, now = world.now, object = autoscaler.metadata.namespace .. "/" .. autoscaler.metadata.name }
         local why
         if metric.type == "Object" then
-            ctx.value, why = object_value(world, autoscaler.metadata.namespace, metric, wanted)
+            ctx.value, why, ctx.missing = object_value(world, autoscaler.metadata.namespace, metric, wanted)
             ctx.pods = autoscaling.measure(world, pods, {})
         else
             ctx.pods, why = autoscaling.measure(world, pods, wanted.measure)
@@ -225,7 +229,7 @@ return {
         { resource = HPAS, key = "self" },
         { resource = "nodes.metrics.k8s.io", map = all_autoscalers }, -- a round of figures is complete
     },
-    project = { [HPAS] = { "spec.scaleTargetRef" }, pods = { "metadata.labels", "status.phase", "status.conditions", "status.startTime" } },
+    project = { [HPAS] = { "spec.scaleTargetRef" }, nodes = { "status.conditions" }, pods = { "metadata.labels", "status.phase", "status.conditions", "status.startTime" } },
     reconcile = function(world, key)
         local autoscaler = world:get(HPAS, key)
         if not autoscaler or autoscaler.metadata.deletionTimestamp then return nil end

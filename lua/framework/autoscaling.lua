@@ -3,7 +3,7 @@ local m8 = require("m8")
 local workload = require("framework.workload")
 local autoscaling = {}
 
-local METRICS = "pods.metrics.k8s.io"
+local METRICS, NODE_METRICS = "pods.metrics.k8s.io", "nodes.metrics.k8s.io"
 local STALE = 15 -- seconds after which a figure says nothing about now
 
 local SCALABLE = {
@@ -81,15 +81,15 @@ local function usage_of(metrics, resource, container)
     return found and sum or nil
 end
 
-local function told(metrics, name)
-    for _, entry in ipairs(metrics.values or {}) do
-        if entry.name == name then return m8.milli(entry.value) end
+local function told(values, name)
+    for _, entry in ipairs(values or {}) do
+        if entry.name == name then return m8.milli(entry.value or "") end
     end
     return nil
 end
 
-local function fresh_metrics(world, key)
-    local metrics = world:get(METRICS, key)
+local function fresh_metrics(world, resource, key)
+    local metrics = world:get(resource, key)
     local at = metrics and m8.time(metrics.timestamp or "")
     return at and world.now - at <= STALE and metrics or nil, at
 end
@@ -104,7 +104,7 @@ end
 function autoscaling.measure(world, pods, wanted)
     local list = {}
     for _, pod in ipairs(pods) do
-        local metrics, at = fresh_metrics(world, pod.key)
+        local metrics, at = fresh_metrics(world, METRICS, pod.key)
         local ready = workload.condition(pod["status.conditions"], "Ready")
         local entry = {
             name = pod.name, pending = pod["status.phase"] ~= "Running", ready = ready ~= nil and ready.status == "True",
@@ -113,7 +113,7 @@ function autoscaling.measure(world, pods, wanted)
         }
         if metrics then
             entry.value = wanted.resource and usage_of(metrics, wanted.resource, wanted.container) or nil
-            if wanted.name then entry.value = told(metrics, wanted.name) end
+            if wanted.name then entry.value = told(metrics.values, wanted.name) end
         end
         if wanted.requests then
             local missing
@@ -134,6 +134,36 @@ function autoscaling.pods(world, namespace, selector)
         if workload.is_active(pod) then pods[#pods + 1] = pod end
     end
     return pods
+end
+
+local function is_ready(node)
+    local ready = workload.condition(node["status.conditions"], "Ready")
+    return ready ~= nil and ready.status == "True"
+end
+
+--- What one node's extensions count about an object: its milli-units; nil: nothing, or not yet.
+local function counted_on(metrics, namespace, object, name)
+    for _, entry in ipairs(metrics and metrics.objects or {}) do
+        if entry.kind == object.kind and entry.namespace == namespace and entry.name == object.name then
+            return told(entry.metrics, name)
+        end
+    end
+    return nil
+end
+
+--- What all nodes together count about an object under that name (requests that their proxies led to it), in milli-units, and the
+--- names of the ready nodes that say nothing of it, so that it may be more. nil: no node counts it.
+function autoscaling.counted(world, namespace, object, name)
+    local sum, missing = nil, {}
+    for node in world:list("nodes") do
+        local value = counted_on(fresh_metrics(world, NODE_METRICS, node.name), namespace, object, name)
+        if value then
+            sum = (sum or 0) + value
+        elseif is_ready(node) then
+            missing[#missing + 1] = node.name
+        end
+    end
+    return sum, missing
 end
 
 --- The pods behind the object that an Object metric describes; nil, message.

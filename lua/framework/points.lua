@@ -138,7 +138,8 @@ return {
     },
 
     -- ctx: name, kind, target_type, target, current, now, pods = array of { name, value, request, pending, ready, ready_since,
-    -- started, at, window } (amounts in milli-units), value = of an Object; result: { ratio = load / target, ratio_shown, pods,
+    -- started, at, window } (amounts in milli-units), value = of an Object, missing = names of nodes
+    -- that tell nothing of it; result: { ratio = load / target, ratio_shown, pods,
     -- value }, or with error = why nothing can be said
     ["autoscale.metric"] = {
         shape = "one",

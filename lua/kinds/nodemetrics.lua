@@ -12,6 +12,15 @@ return {
       timestamp = { type = "string", format = "date-time", description = "When it was measured." },
       window = { type = "string", description = "The CPU figure is the mean over this time before the timestamp." },
       usage = { type = "map", additionalProperties = { type = "string", format = "quantity" }, description = "cpu (cores) and memory (bytes of the working set)." },
+      objects = { type = "list", description = "What this node has counted about objects of the cluster, as far as an autoscaler wants it: the requests that its proxies led to a Service.", items = { type = "object", properties = {
+        kind = { type = "string", required = true, description = "Kind of the object." },
+        namespace = { type = "string", required = true, description = "Its namespace." },
+        name = { type = "string", required = true, description = "Its name." },
+        metrics = { type = "list", description = "The figures.", items = { type = "object", properties = {
+          name = { type = "string", required = true, description = "Name of the metric; X_per_second is the rate of the counter X_total." },
+          value = { type = "string", format = "quantity", description = "Its value; absent while there is none to compare with." },
+        } } },
+      } } },
     },
   },
 }

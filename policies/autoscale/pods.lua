@@ -26,6 +26,11 @@ local function sums(ctx, pods, value_of)
     return used, wanted
 end
 
+--- A part of the object's load is not known (nodes that tell nothing of it): it is enough for more pods, not for fewer.
+local function known_ratio(ctx, ratio)
+    return ctx.missing and #ctx.missing > 0 and math.max(ratio, 1) or ratio
+end
+
 local function of_object(ctx)
     local ready = 0
     for _, pod in ipairs(ctx.pods) do
@@ -33,11 +38,11 @@ local function of_object(ctx)
     end
     if ctx.target_type == "Value" then
         local ratio = ctx.value / ctx.target
-        return { ratio = ratio, ratio_shown = ratio, pods = ready, value = ctx.value, reasons = {} }
+        return { ratio = known_ratio(ctx, ratio), ratio_shown = ratio, pods = ready, value = ctx.value, reasons = {} }
     end
     local count = math.max(ctx.current, 1)
     local ratio = ctx.value / (ctx.target * count)
-    return { ratio = ratio, ratio_shown = ratio, pods = count, value = ctx.value / count, reasons = {} }
+    return { ratio = known_ratio(ctx, ratio), ratio_shown = ratio, pods = count, value = ctx.value / count, reasons = {} }
 end
 
 --- The ratio with assumptions about pods without a figure and pods that start; 1 when it would point the other way.
@@ -98,5 +103,11 @@ return {
         { name = "a value of an object", expect = { ratio = 3, pods = 1 },
           ctx = { name = "rps", target_type = "Value", target = 1000, value = 3000, current = 2, now = 1000,
                   pods = { { ready = true }, {} } } },
+        { name = "a node says nothing of the object: nothing is taken away", expect = { ratio = 1, ratio_shown = 0.5, pods = 2 },
+          ctx = { name = "rps", target_type = "AverageValue", target = 1000, value = 1000, current = 2, now = 1000,
+                  pods = { { ready = true }, { ready = true } }, missing = { "node-2" } } },
+        { name = "… but what is known is enough for more pods", expect = { ratio = 2, pods = 1 },
+          ctx = { name = "rps", target_type = "AverageValue", target = 1000, value = 2000, current = 1, now = 1000,
+                  pods = { { ready = true } }, missing = { "node-2" } } },
     },
 }

@@ -124,7 +124,7 @@ ok "proxy 1 is killed: new connections find the other" survives 1
 listening() { [ "$(on node-1 ss -ltnH 'sport = :80' | wc -l)" = 2 ]; }
 ok "… it comes back" until_true 10 listening
 ok "proxy 2 is killed: new connections find the other" survives 2
-matches "requests are counted per Service" 'minik8s_ingress_requests_total\{namespace="default",service="shop",port="80"\} [1-9]' \
+matches "requests are counted per Service" 'minik8s_ingress_requests_total\{namespace="default",ingress="shop",service="shop",port="80",proxy="[12]"\} [1-9]' \
     "$(k get --raw /api/v1/nodes/node-1/proxy/metrics | grep ingress_requests)"
 matches "… and logged" '"host":"shop.example.com","path":"..shop","service":"default/shop:80","status":200' \
     "$(cat "$MINIK8S_DIR"/nodes/node-1/agent/dns-ingress/proxy-?.log)"

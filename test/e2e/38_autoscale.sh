@@ -3,7 +3,7 @@
 # request; a Service as target; what is told about each decision; bad input; the manager killed in the middle.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 40
+plan 51
 start_cluster
 
 replicas_are() { [ "$(field deployment "$1" '{.spec.replicas}')" = "$2" ]; }
@@ -94,6 +94,40 @@ matches "get hpa shows both metrics" 'http_requests_per_second: [0-9]+m?/40 \(av
 touch "$work/closed"
 wait $buying
 ok "and back to one" until_true 40 replicas_are shop 1
+
+# --- an Ingress: requests per second as the proxies of all nodes count them ---
+k apply -f manifests/autoscale/by-ingress.yaml >/dev/null
+ok "front runs" k rollout status deployment front --timeout=90s
+ok "a route that nobody asked for counts 0" until_true 15 shows 'minik8s_ingress_requests_per_second: 0m?/30 \(avg\)' k get hpa front
+clients=()
+for n in 2 3; do # two nodes: their figures are added up
+    on node-$n sh -c "while [ -e '$work' ] && [ ! -e '$work/quiet' ]; do curl -s -m 2 -o /dev/null -w '%{http_code}\n' -H 'Host: front.example.com' 'http://$(field node node-$n '{.status.addresses[0].address}')/[1-5]'; sleep 0.04; done" >"$work/front-$n" 2>&1 &
+    clients+=($!)
+done
+until_true 10 sh -c "[ -s '$work/front-2' ] && [ -s '$work/front-3' ]"
+front_pods() { [ "$(field deployment front '{.spec.replicas}')" -ge 2 ]; }
+ok "they make pods" until_true 25 front_pods
+matches "describe tells the reason" 'minik8s_ingress_requests_per_second above target' "$(k describe hpa front)"
+rate() { k get nodes.metrics.k8s.io "$1" -o json | jq -r '[.objects[]? | select(.kind == "Ingress" and .name == "front").metrics[].value // "0m" | rtrimstr("m") | tonumber / 1000] | add // 0 | round'; }
+told=0 served=$(cat "$work"/front-[23] | wc -l) since=$(now)
+for i in 1 2 3 4 5; do sleep 1; told=$((told + $(rate node-2) + $(rate node-3))); done
+served=$((($(cat "$work"/front-[23] | wc -l) - served) * 1000 / ($(now) - since)))
+ok "as many as the clients had answered: $((told / 5))/s told, $served/s answered" awk -v a=$((told / 5)) -v b=$served 'BEGIN {exit !(a > b * 0.75 && a < b * 1.25)}'
+is "by the node that served them" 0 "$(rate node-1)"
+before=$(field deployment front '{.spec.replicas}')
+for i in 1 2; do kill -KILL "$(cut -d' ' -f1 "$MINIK8S_DIR/nodes/node-2/agent/dns-ingress/proxy-$i.pid")"; sleep 1.5; done
+"$minik8s" cluster restart agent node-3 --kill >/dev/null
+sane() { [ "$(rate node-2)" -le $((served * 2)) ] && [ "$(rate node-3)" -le $((served * 2)) ] && [ "$(rate node-2)" -gt 0 ] && [ "$(rate node-3)" -gt 0 ]; }
+ok "proxies and an agent are killed: the counters that begin anew stay a rate" until_true 15 sane
+ok "… and nothing was taken away" test "$(field deployment front '{.spec.replicas}')" -ge "$before"
+touch "$work/quiet"
+wait "${clients[@]}"
+ok "and back to one" until_true 40 replicas_are front 1
+k patch hpa front --type=json -p '[{"op":"replace","path":"/spec/metrics/0/object/describedObject/name","value":"none"}]' >/dev/null
+ok "an Ingress that nobody counts: a condition tells" until_true 15 condition_is front ScalingActive reason FailedGetObjectMetric
+matches "… by name" 'Ingress "none" is not there, or has no pods to ask' "$(condition front ScalingActive message)"
+k delete -f manifests/autoscale/by-ingress.yaml >/dev/null
+
 k apply -f - >/dev/null <<END
 apiVersion: apps/v1
 kind: Deployment

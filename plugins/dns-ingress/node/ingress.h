@@ -14,6 +14,8 @@
 #include "base/str.h"
 #include "node/node.h"
 
+#define INGRESS_PROXIES 2 /* processes per node; they are numbered from 1 */
+
 /* ---- ingress_render.c: pure ---- */
 
 /* Map files, in the order in which they are asked. The same names with ".map". */

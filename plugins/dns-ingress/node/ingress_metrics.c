@@ -1,6 +1,8 @@
 /*
- * ingress_metrics: requests per Service as both proxies have counted them, as Prometheus text. They count
- * from their start, or from the last time that their configuration was read anew.
+ * ingress_metrics: requests per Ingress and Service as each proxy has counted them, as Prometheus text. Each
+ * counts from its start, or from the last time that its configuration was read anew; so theirs are counters
+ * of their own. Which routes there are say the map files: a route that nobody asked for yet counts 0, one
+ * that is gone is told no more.
  */
 #include "ingress.h"
 
@@ -8,6 +10,8 @@
 #include <string.h>
 
 #include "base/file.h"
+
+#define MAP_FILE_MAX (64u << 20)
 
 enum { REQUESTS, CLIENT_ERRORS, SERVER_ERRORS, BYTES, FIGURES };
 static const char *const table_names[FIGURES] = {
@@ -25,63 +29,106 @@ struct figures {
     unsigned long long values[FIGURES];
 };
 
-/* "0x…: key=default/api:http use=0 exp=0 … http_req_cnt=5 …" */
-static void add_line(struct map *services, const char *line)
+/* ---- which routes there are ---- */
+
+/* The field of a map's value, which ends at '|', a blank or the end. */
+static char *field_of(const char *value, unsigned number)
+{
+    while (--number && *value) {
+        value += strcspn(value, "|");
+        value += *value == '|';
+    }
+    return mem_strndup(value, strcspn(value, "| \t"));
+}
+
+/* A counter at 0 for each: "SERVICE|INGRESS", as the proxies call them. */
+static void add_routes(const char *directory, struct map *counters)
+{
+    for (int i = 0; i < MAP_COUNT; i++) {
+        auto_free char *path = file_join(directory, ingress_map_names[i]), *text = NULL;
+        char *rest = NULL;
+        size_t len;
+        if (file_read(path, MAP_FILE_MAX, &text, &len, NULL) < 0)
+            continue; /* no route, no file */
+        for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+            const char *value = strchr(line, ' ');
+            if (!value)
+                continue;
+            auto_free char *service = field_of(value + 1, 1), *ingress = field_of(value + 1, 7);
+            auto_free char *key = mem_printf("%s|%s", service, ingress);
+            if (!map_has(counters, key))
+                map_set(counters, key, NEW(struct figures));
+        }
+    }
+}
+
+/* ---- what a proxy has counted ---- */
+
+/* "0x…: key=default/api:http|shop use=0 exp=0 … http_req_cnt=5 …" */
+static void read_line(struct map *counters, const char *line)
 {
     const char *key = strstr(line, " key=");
     if (!key)
         return;
     key += 5;
     auto_free char *name = mem_strndup(key, strcspn(key, " "));
-    struct figures *figures = map_get(services, name);
-    if (!figures) {
-        figures = NEW(struct figures);
-        map_set(services, name, figures);
-    }
-    for (int i = 0; i < FIGURES; i++) {
+    struct figures *figures = map_get(counters, name);
+    for (int i = 0; i < FIGURES && figures; i++) {
         const char *value = strstr(line, table_names[i]);
-        figures->values[i] += value ? strtoull(value + strlen(table_names[i]), NULL, 10) : 0;
+        figures->values[i] = value ? strtoull(value + strlen(table_names[i]), NULL, 10) : 0;
     }
 }
 
-static void add_proxy(struct map *services, const char *socket_path)
+/* False: it does not answer. */
+static bool ask(const char *directory, unsigned instance, struct map *counters)
 {
     static const char command[] = "show table services\n";
+    auto_free char *name = mem_printf("%u.sock", instance), *path = file_join(directory, name);
     auto_str answer = {0};
     char *rest = NULL;
-    if (!file_exists(socket_path) || socket_command(socket_path, command, strlen(command), &answer, NULL) < 0)
-        return;
+    if (!file_exists(path) || socket_command(path, command, strlen(command), &answer, NULL) < 0)
+        return false;
+    add_routes(directory, counters);
     for (char *line = answer.data ? strtok_r(answer.data, "\n", &rest) : NULL; line;
          line = strtok_r(NULL, "\n", &rest))
-        add_line(services, line);
+        read_line(counters, line);
+    return true;
 }
 
-/* NAMESPACE/NAME:PORT */
-static void add_labels(struct str *out, const char *service)
+/* ---- text ---- */
+
+/* key: NAMESPACE/NAME:PORT|INGRESS */
+static void add_sample(struct str *out, const char *family, const char *key, unsigned instance,
+                       unsigned long long value)
 {
-    int slash = (int)strcspn(service, "/"), colon = (int)strcspn(service, ":");
-    if (!service[slash] || !service[colon] || colon < slash)
-        return;
-    str_addf(out, "{namespace=\"%.*s\",service=\"%.*s\",port=\"%s\"}", slash, service, colon - slash - 1,
-             service + slash + 1, service + colon + 1);
+    int slash = (int)strcspn(key, "/"), colon = (int)strcspn(key, ":"), bar = (int)strcspn(key, "|");
+    if (!key[bar] || slash > colon || colon > bar)
+        return; /* none of ours */
+    str_addf(out, "%s{namespace=\"%.*s\",ingress=\"%s\",service=\"%.*s\",port=\"%.*s\",proxy=\"%u\"} %llu\n",
+             family, slash, key, key + bar + 1, colon - slash - 1, key + slash + 1, bar - colon - 1,
+             key + colon + 1, instance, value);
 }
 
 void ingress_metrics(const char *directory, struct str *out)
 {
-    auto_map services = {.free_value = free};
-    for (unsigned i = 1; i <= 2; i++) {
-        auto_free char *name = mem_printf("%u.sock", i), *path = file_join(directory, name);
-        add_proxy(&services, path);
+    struct map counters[INGRESS_PROXIES];
+    const char **keys[INGRESS_PROXIES] = {NULL};
+    bool any = false;
+    for (unsigned i = 0; i < INGRESS_PROXIES; i++) {
+        map_init(&counters[i], free);
+        any |= ask(directory, i + 1, &counters[i]);
+        keys[i] = map_sorted_keys(&counters[i]);
     }
-    auto_free const char **names = map_sorted_keys(&services);
-    for (int i = 0; i < FIGURES && services.count; i++) {
-        str_addf(out, "# HELP %s %s\n# TYPE %s counter\n", families[i].name, families[i].help,
-                 families[i].name);
-        for (size_t n = 0; names[n]; n++) {
-            const struct figures *figures = map_get(&services, names[n]);
-            str_add(out, families[i].name);
-            add_labels(out, names[n]);
-            str_addf(out, " %llu\n", figures->values[i]);
-        }
+    for (int f = 0; f < FIGURES && any; f++) {
+        str_addf(out, "# HELP %s %s\n# TYPE %s counter\n", families[f].name, families[f].help,
+                 families[f].name);
+        for (unsigned i = 0; i < INGRESS_PROXIES; i++)
+            for (size_t n = 0; keys[i][n]; n++)
+                add_sample(out, families[f].name, keys[i][n], i + 1,
+                           ((struct figures *)map_get(&counters[i], keys[i][n]))->values[f]);
+    }
+    for (unsigned i = 0; i < INGRESS_PROXIES; i++) {
+        map_fini(&counters[i]);
+        free(keys[i]);
     }
 }

@@ -21,7 +21,7 @@
 #include "ingress.h"
 #include "loop/helper.h"
 
-#define INSTANCES 2
+#define INSTANCES INGRESS_PROXIES
 #define RETRY_MS 100
 #define START_RETRY_MS 5000
 #define RETRIES_QUIET 50 /* tries before it is said: a process needs a moment to start */

@@ -2,7 +2,8 @@
  * ingress_render: routes → the texts that HAProxy reads. Pure.
  *
  * A key of a map is HOST and PATH joined ("shop.example.com/api/"); the value is
- * "SERVICE|ADDRESS|PORT|SEGMENTS|TARGET|REDIRECT". Prefix keys end in "/" and are compared with the path plus
+ * "SERVICE|ADDRESS|PORT|SEGMENTS|TARGET|REDIRECT|INGRESS". Prefix keys end in "/" and are compared with the
+ * path plus
  * "/", so that a prefix ends where a segment ends; the longest wins. Hosts are asked in the order own name,
  * *.DOMAIN, every host.
  */
@@ -24,7 +25,7 @@ static unsigned segments_of(const char *path)
     return count;
 }
 
-static void add_value(struct str *out, const cJSON *route, bool prefix)
+static void add_value(struct str *out, const char *ingress, const cJSON *route, bool prefix)
 {
     const char *target = json_string_or(route, "target", "");
     size_t len = strlen(target);
@@ -38,7 +39,7 @@ static void add_value(struct str *out, const cJSON *route, bool prefix)
         str_addf(out, "x|%.*s|", (int)len, target);
     else
         str_add(out, "||");
-    str_addf(out, "%s\n", json_bool(route, "redirect", false) ? "r" : "");
+    str_addf(out, "%s|%s\n", json_bool(route, "redirect", false) ? "r" : "", ingress);
 }
 
 static void add_quoted(struct str *out, const char *text)
@@ -81,27 +82,28 @@ struct lines {
     size_t count;
 };
 
-static void add_route(struct str maps[MAP_COUNT], struct lines *regexes, const cJSON *route)
+static void add_route(struct str maps[MAP_COUNT], struct lines *regexes, const char *ingress,
+                      const cJSON *route)
 {
     const char *type = json_string_or(route, "type", "Prefix"), *path = json_string_or(route, "path", "/");
     const char *host = json_string_or(route, "host", "");
     if (str_eq(type, "Exact")) {
         str_addf(&maps[MAP_EXACT], "%s%s ", host, path);
-        add_value(&maps[MAP_EXACT], route, false);
+        add_value(&maps[MAP_EXACT], ingress, route, false);
     } else if (str_eq(type, "Default")) {
         str_add(&maps[MAP_EXACT], DEFAULT_KEY " ");
-        add_value(&maps[MAP_EXACT], route, false);
+        add_value(&maps[MAP_EXACT], ingress, route, false);
     } else if (str_eq(type, "Regex")) {
         struct str line = {0};
         add_regex(&line, host, path);
         str_add_char(&line, ' ');
-        add_value(&line, route, false);
+        add_value(&line, ingress, route, false);
         regexes->items = mem_resize(regexes->items, regexes->count + 1, sizeof(*regexes->items));
         regexes->items[regexes->count++] = (struct line){str_take(&line), strlen(path)};
     } else {
         size_t len = strlen(path);
         str_addf(&maps[MAP_PREFIX], "%s%s%s ", host, path, len && path[len - 1] == '/' ? "" : "/");
-        add_value(&maps[MAP_PREFIX], route, true);
+        add_value(&maps[MAP_PREFIX], ingress, route, true);
     }
 }
 
@@ -109,9 +111,12 @@ void ingress_render_maps(const struct map *routes, struct str maps[MAP_COUNT])
 {
     struct lines regexes = {0};
     auto_free const char **keys = map_sorted_keys(routes);
-    for (size_t i = 0; keys[i]; i++)
+    for (size_t i = 0; keys[i]; i++) {
+        const char *ingress = keys[i] + strcspn(keys[i], "/");
+        ingress += *ingress == '/';
         json_each (route, json_get(map_get(routes, keys[i]), "routes"))
-            add_route(maps, &regexes, route);
+            add_route(maps, &regexes, ingress, route);
+    }
     if (regexes.count)
         qsort(regexes.items, regexes.count, sizeof(*regexes.items), by_weight);
     for (size_t i = 0; i < regexes.count; i++) {
@@ -199,13 +204,15 @@ static void add_frontend(struct str *out, const char *directory, const char *add
              "    http-request return status 404 content-type text/html file %s/404.html "
              "unless { var(txn.route) -m found }\n",
              directory);
-    str_add(out, "    http-request set-var(txn.service) var(txn.route),field(1,|)\n"
-                 "    http-request track-sc0 var(txn.service) table services\n"
-                 "    http-request set-var(txn.cut) var(txn.route),field(4,|)\n"
-                 "    http-request set-var(txn.target) var(txn.route),field(5,|)\n"
-                 "    http-request redirect scheme https code 308 if { var(txn.route),field(6,|) -m str r } "
-                 "!{ ssl_fc }\n"
-                 "    http-request set-var(txn.to) var(txn.route),field(2,|)\n");
+    str_add(out,
+            "    http-request set-var(txn.service) var(txn.route),field(1,|)\n"
+            "    http-request set-var-fmt(txn.counted) \"%[var(txn.service)]|%[var(txn.route),field(7,|)]\"\n"
+            "    http-request track-sc0 var(txn.counted) table services\n"
+            "    http-request set-var(txn.cut) var(txn.route),field(4,|)\n"
+            "    http-request set-var(txn.target) var(txn.route),field(5,|)\n"
+            "    http-request redirect scheme https code 308 if { var(txn.route),field(6,|) -m str r } "
+            "!{ ssl_fc }\n"
+            "    http-request set-var(txn.to) var(txn.route),field(2,|)\n");
     str_addf(out,
              "    http-request return status 503 content-type text/html lf-file %s/missing.html "
              "if { var(txn.to) -m len 0 }\n",
@@ -229,7 +236,7 @@ static void add_backend(struct str *out, const char *directory)
     str_addf(out,
              "backend services\n"
              "    balance roundrobin\n"
-             "    stick-table type string len 160 size 20k store "
+             "    stick-table type string len 400 size 20k expire 1h store "
              "http_req_cnt,http_err_cnt,http_fail_cnt,bytes_out_cnt\n"
              "    errorfile 503 %s/503.http\n"
              "    server a 0.0.0.0:0\n    server b 0.0.0.0:0\n    server c 0.0.0.0:0\n",

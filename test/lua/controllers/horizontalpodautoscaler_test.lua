@@ -236,6 +236,43 @@ return {
         testing.equal(replicas(world), 4)
     end,
 
+    ["requests that the nodes' proxies led to an Ingress"] = function()
+        local NODES = "nodes.metrics.k8s.io"
+        local autoscaler = hpa({ behavior = { scaleDown = { stabilizationWindowSeconds = 0 } }, metrics = { { type = "Object", object = {
+            metric = { name = "rps" }, describedObject = { apiVersion = "networking.k8s.io/v1", kind = "Ingress", name = "shop" },
+            target = { type = "AverageValue", averageValue = "10" } } } } })
+        local world = world_of(autoscaler, 2, { 1, 1 })
+        local function node(name, ready)
+            world:put("nodes", { apiVersion = "v1", kind = "Node", metadata = { name = name, uid = "u-" .. name },
+                status = { conditions = { { type = "Ready", status = ready } } } })
+        end
+        local function tells(name, value, object)
+            world:put(NODES, { apiVersion = "metrics.k8s.io/v1beta1", kind = "NodeMetrics", metadata = { name = name },
+                timestamp = m8.time_text(START), objects = { { kind = "Ingress", namespace = "default", name = object or "shop",
+                metrics = { { name = "rps", value = value } } } } })
+        end
+        node("n1", "True")
+        node("n2", "True")
+        node("dead", "Unknown")
+        tells("n1", "20", "other")
+        local _, status = look(world)
+        testing.equal(replicas(world), 2)
+        testing.equal(condition(status, "ScalingActive").reason, "FailedGetObjectMetric")
+        tells("n1", "20")
+        tells("n2", "19500m")
+        _, status = look(world)
+        testing.equal(replicas(world), 4)
+        testing.equal(status.currentMetrics[1].object.current.averageValue, "19750m")
+        testing.equal(status.currentMetrics[1].object.describedObject.kind, "Ingress")
+        tells("n2", nil) -- an agent that has just begun
+        tells("n1", "4")
+        look(world)
+        testing.equal(replicas(world), 4)
+        tells("n2", "0")
+        look(world)
+        testing.equal(replicas(world), 1)
+    end,
+
     ["one container only, and the strictest of several policies"] = function()
         local metric = { type = "ContainerResource", containerResource = { name = "memory", container = "c",
             target = { type = "AverageValue", averageValue = "10Mi" } } }

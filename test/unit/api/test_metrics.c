@@ -128,6 +128,33 @@ static void test_nodes(void **state)
     free(agents.target);
 }
 
+static void test_objects(void **state)
+{
+    struct world *w = *state;
+    struct agents agents;
+    with_agents(w, &agents);
+    agents.summary =
+        "{'node':{'nodeName':'n','cpu':{'time':'2026-01-02T03:04:05Z','usageNanoCores':7}},'objects':["
+        "{'kind':'Ingress','namespace':'default','name':'i','metrics':[{'name':'r','value':'1500m'},"
+        "{'name':'young'},{'name':'bad','value':'many'},7]},3]}";
+    expect(w, 201, "POST", "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+           "{'metadata':{'name':'h'},'spec':{'maxReplicas':2,'scaleTargetRef':{'apiVersion':'apps/v1','kind':"
+           "'Deployment','name':'d'},'metrics':[{'type':'Object','object':{'metric':{'name':'r'},'"
+           "describedObject':{"
+           "'apiVersion':'networking.k8s.io/"
+           "v1','kind':'Ingress','name':'i'},'target':{'type':'Value','value':'1'}}}]}}");
+    loop_run_until(w->loop, loop_now_ms(w->loop) + 1500);
+    assert_string_equal(agents.target,
+                        "/stats/summary?only_cpu_and_memory=true&metrics=r&objects=Ingress%2Fdefault%2Fi");
+    auto_reply node = ask(w, "GET", NODES "/n1", NULL);
+    assert_at(node, "objects[0].kind", "Ingress");
+    assert_at(node, "objects[0].name", "i");
+    assert_at(node, "objects[0].metrics[0].value", "1500m");
+    assert_int_equal(cJSON_GetArraySize(json_at(node.json, "objects[0].metrics")), 2);
+    assert_null(json_at(node.json, "objects[0].metrics[1].value"));
+    free(agents.target);
+}
+
 static void test_nonsense_from_a_node(void **state)
 {
     static const char *const texts[] = {"",
@@ -187,6 +214,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pods, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_ended_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nodes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_objects, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nonsense_from_a_node, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_proxy, setup, teardown),

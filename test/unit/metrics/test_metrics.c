@@ -91,12 +91,12 @@ struct sums {
     unsigned samples;
 };
 
-static void on_sample(void *arg, const char *name, double value, bool counter)
+static void on_sample(void *arg, const struct metrics_sample *sample)
 {
     struct sums *sums = arg;
     sums->samples++;
-    if (strcmp(name, "a_total") == 0 || strcmp(name, "b") == 0)
-        *(counter ? &sums->counter : &sums->gauge) += value;
+    if (metrics_is_wanted(sample, "a_per_second") || strcmp(sample->name, "b") == 0)
+        *(sample->counter ? &sums->counter : &sums->gauge) += sample->value;
 }
 
 static struct sums scan(const char *text)
@@ -126,6 +126,31 @@ static void test_scan_strangers(void **state UNUSED)
     assert_int_equal(scan("{\nb 1\n<\n").samples, 1); /* what is fine on the same page counts */
 }
 
+static void check_label(const char *labels, const char *name, const char *expected)
+{
+    const struct metrics_sample sample = {.name = "a", .labels = labels};
+    auto_free char *value = metrics_label(&sample, name);
+    if (expected)
+        assert_string_equal(value, expected);
+    else
+        assert_null(value);
+}
+
+static void test_labels(void **state UNUSED)
+{
+    check_label("a=\"1\",b=\"2\"", "b", "2");
+    check_label(" a = \"x,b=\\\"3\\\"\" , b=\"2\",", "b", "2"); /* a value may hold anything */
+    check_label("a=\"x\\ny\\\\\"", "a", "x\ny\\");
+    check_label("ab=\"1\"", "a", NULL);
+    check_label("", "a", NULL);
+    check_label("a=1,b=\"2\"", "b", NULL);
+    check_label("a=\"never ended", "b", NULL);
+    const struct metrics_sample counter = {.name = "x_total", .labels = "", .counter = true},
+                                gauge = {.name = "x_total", .labels = ""};
+    assert_true(metrics_is_wanted(&counter, "x_per_second") && metrics_is_wanted(&counter, "x_total"));
+    assert_false(metrics_is_wanted(&gauge, "x_per_second") || metrics_is_wanted(&counter, "_per_second"));
+}
+
 static void test_process(void **state UNUSED)
 {
     struct metrics *metrics = metrics_new();
@@ -143,7 +168,8 @@ static void test_process(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text), cmocka_unit_test(test_histogram),      cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_scan), cmocka_unit_test(test_scan_strangers), cmocka_unit_test(test_process)};
+        cmocka_unit_test(test_text),   cmocka_unit_test(test_histogram),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_scan),   cmocka_unit_test(test_scan_strangers), cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_process)};
     return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "../../../plugins/dns-ingress/node/ingress_metrics.c"
 #include "../../../plugins/dns-ingress/node/ingress_render.c"
 #include "../../../plugins/dns-ingress/node/ingress_socket.c"
 #include "base/file.h"
@@ -53,16 +54,16 @@ static void test_maps(void **state UNUSED)
     struct str maps[MAP_COUNT] = {{0}};
     fill(&routes);
     ingress_render_maps(&routes, maps);
-    assert_string_equal(str_c(&maps[MAP_EXACT]), "a.test/x d/s:80|10.96.0.1|80|||\n"
-                                                 "-default- d/s:80|10.96.0.1|80|||\n"
-                                                 "b.test/e d/s:80|10.96.0.1|80|x||r\n");
-    assert_string_equal(str_c(&maps[MAP_PREFIX]), "a.test/api/ d/s:80|10.96.0.1|80|||\n"
-                                                  "*.w.test/ d/s:80|10.96.0.1|80|||\n"
-                                                  "b.test/v1/items/ d/s:80|10.96.0.1|80|s2|/in|\n"
-                                                  "c.test/ d/none:1||0|||\n");
+    assert_string_equal(str_c(&maps[MAP_EXACT]), "a.test/x d/s:80|10.96.0.1|80||||a\n"
+                                                 "-default- d/s:80|10.96.0.1|80||||a\n"
+                                                 "b.test/e d/s:80|10.96.0.1|80|x||r|b\n");
+    assert_string_equal(str_c(&maps[MAP_PREFIX]), "a.test/api/ d/s:80|10.96.0.1|80||||a\n"
+                                                  "*.w.test/ d/s:80|10.96.0.1|80||||a\n"
+                                                  "b.test/v1/items/ d/s:80|10.96.0.1|80|s2|/in||b\n"
+                                                  "c.test/ d/none:1||0||||c\n");
     assert_string_equal(str_c(&maps[MAP_REGEX]), /* the longest first */
-                        "^[^./]+\\.w\\.test(?:/longer[0-9]+) d/s:80|10.96.0.1|80|||\n"
-                        "^b\\.test(?:/r[0-9]) d/s:80|10.96.0.1|80|||\n");
+                        "^[^./]+\\.w\\.test(?:/longer[0-9]+) d/s:80|10.96.0.1|80||||b\n"
+                        "^b\\.test(?:/r[0-9]) d/s:80|10.96.0.1|80||||b\n");
     for (int i = 0; i < MAP_COUNT; i++)
         str_free(&maps[i]);
     map_fini(&routes);
@@ -147,10 +148,67 @@ static void test_pieces(void **state UNUSED)
     assert_int_equal(total, text.len);
 }
 
+/* A socket that answers one command with a text, in a child. */
+static pid_t answering(const char *path, const char *text)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fd, 4), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        char command[64];
+        int peer = accept(fd, NULL, NULL);
+        if (read(peer, command, sizeof(command)) > 0 && write(peer, text, strlen(text)) > 0)
+            _exit(0);
+        _exit(1);
+    }
+    close(fd);
+    return pid;
+}
+
+static void test_metrics(void **state UNUSED)
+{
+    char folder[] = "/tmp/minik8s-ingress-XXXXXX";
+    auto_str page = {0}, silent = {0};
+    struct str maps[MAP_COUNT] = {{0}};
+    struct map routes;
+    int status;
+    assert_non_null(mkdtemp(folder));
+    fill(&routes);
+    ingress_render_maps(&routes, maps);
+    for (int i = 0; i < MAP_COUNT; i++)
+        write_text(folder, ingress_map_names[i], &maps[i]);
+    ingress_metrics(folder, &silent);
+    assert_string_equal(str_c(&silent), ""); /* no proxy answers: nothing is known, which is not 0 */
+    auto_free char *path = file_join(folder, "2.sock");
+    pid_t pid = answering(
+        path, "# table: services, type: string, size:20480, used:3\n"
+              "0x1: key=d/s:80|a use=0 exp=9 http_req_cnt=12 http_err_cnt=1 http_fail_cnt=2 "
+              "bytes_out_cnt=99\n0x2: key=d/gone:80|a use=0 http_req_cnt=5\n0x3: key=odd use=0\n\n");
+    ingress_metrics(folder, &page);
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+#define SAMPLE(family, ingress, service, port, value)                                                        \
+    "minik8s_ingress_" family "_total{namespace=\"d\",ingress=\"" ingress "\",service=\"" service            \
+    "\",port=\"" port "\",proxy=\"2\"} " value "\n"
+    assert_non_null(strstr(page.data, SAMPLE("requests", "a", "s", "80", "12")));
+    assert_non_null(strstr(page.data, SAMPLE("server_errors", "a", "s", "80", "2")));
+    assert_non_null(strstr(page.data, SAMPLE("sent_bytes", "a", "s", "80", "99")));
+    assert_non_null(strstr(page.data, SAMPLE("requests", "c", "none", "1", "0"))); /* nobody asked yet */
+    assert_null(strstr(page.data, "gone"));
+    for (int i = 0; i < MAP_COUNT; i++)
+        str_free(&maps[i]);
+    map_fini(&routes);
+    file_remove_tree(folder, NULL);
+}
+
 int main(void)
 {
     json_init();
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_maps), cmocka_unit_test(test_configuration),
-                                       cmocka_unit_test(test_changes), cmocka_unit_test(test_pieces)};
+                                       cmocka_unit_test(test_changes), cmocka_unit_test(test_pieces),
+                                       cmocka_unit_test(test_metrics)};
     return cmocka_run_group_tests_name("plugin ingress", tests, NULL, NULL);
 }
