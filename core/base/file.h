@@ -35,6 +35,11 @@ char **file_list(const char *directory, size_t *count, struct err **err);
  */
 pid_t file_spawn(const char *const *argv, const char *const *environment, const char *log_path,
                  struct err **err);
+/* The same, and the program has these descriptors as 3, 4, …; they stay the caller's. n ≤ FILE_SPAWN_PASSED.
+ */
+enum { FILE_SPAWN_PASSED = 8 };
+pid_t file_spawn_passing(const char *const *argv, const char *const *environment, const char *log_path,
+                         const int *fds, size_t n, struct err **err);
 /* Start time of a process from /proc (clock ticks since boot), 0 if it is gone or a zombie: identifies pid
  * reuse. */
 unsigned long long file_process_start_time(pid_t pid);

@@ -1,7 +1,8 @@
 /*
  * file_spawn: file_spawn and process identity. Does not wait for the child: its owner does, by pidfd or
  * waitpid. Invariants: between fork and exec only async-signal-safe calls; a program that cannot be executed
- * is the caller's error, not a child that ends with 127; no descriptor but 0, 1, 2 reaches the program.
+ * is the caller's error, not a child that ends with 127; no descriptor but 0, 1, 2 and those
+ * that are passed on purpose reaches the program.
  */
 #include "base/file.h"
 
@@ -28,7 +29,26 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void run_child(const char *const *argv, char *const *environment, const char *log_path, int report)
+struct passed {
+    const int *fds;
+    size_t n;
+};
+
+/* fds become 3, 4, …; first all leave that range, where they may be in each other's way. */
+static bool pass(const struct passed *passed, int *report)
+{
+    int above = 3 + FILE_SPAWN_PASSED, held[FILE_SPAWN_PASSED];
+    *report = fcntl(*report, F_DUPFD_CLOEXEC, above);
+    bool done = *report >= 0;
+    for (size_t i = 0; i < passed->n && done; i++)
+        done = (held[i] = fcntl(passed->fds[i], F_DUPFD_CLOEXEC, above)) >= 0;
+    for (size_t i = 0; i < passed->n && done; i++)
+        done = dup2(held[i], 3 + (int)i) >= 0;
+    return done;
+}
+
+static void run_child(const char *const *argv, char *const *environment, const char *log_path,
+                      const struct passed *passed, int report)
 {
     setsid();
     reset_signals();
@@ -37,8 +57,9 @@ static void run_child(const char *const *argv, char *const *environment, const c
     bool ready = null >= 0 && dup2(null, STDIN_FILENO) >= 0 && log >= 0;
     if (ready && log_path)
         ready = dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0;
+    ready = ready && pass(passed, &report);
     if (ready) {
-        syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
+        syscall(SYS_close_range, 3u + (unsigned)passed->n, ~0u, CLOSE_RANGE_CLOEXEC);
         execvpe(argv[0], (char *const *)argv, environment);
     }
     int cause = errno;
@@ -49,6 +70,13 @@ static void run_child(const char *const *argv, char *const *environment, const c
 pid_t file_spawn(const char *const *argv, const char *const *environment, const char *log_path,
                  struct err **err)
 {
+    return file_spawn_passing(argv, environment, log_path, NULL, 0, err);
+}
+
+pid_t file_spawn_passing(const char *const *argv, const char *const *environment, const char *log_path,
+                         const int *fds, size_t n_fds, struct err **err)
+{
+    const struct passed passed = {fds, n_fds};
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_errno(err, errno, "start %s", argv[0]);
@@ -60,7 +88,7 @@ pid_t file_spawn(const char *const *argv, const char *const *environment, const 
     pid_t pid = fork();
     int cause = errno;
     if (pid == 0)
-        run_child(argv, environment ? (char *const *)environment : environ, log_path, ends[1]);
+        run_child(argv, environment ? (char *const *)environment : environ, log_path, &passed, ends[1]);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(ends[1]);
     if (pid < 0)

@@ -24,14 +24,14 @@
 
 #define HELPER_BACKOFF_MIN_MS 100
 #define HELPER_BACKOFF_MAX_MS 30000
-#define HELPER_STEADY_MS                                                                                     \
-    10000 /* having run this long, the next restart begins with the shortest delay again */
+#define HELPER_STEADY_MS 10000 /* having run this long, it is started again at once */
 #define HELPER_REPLACE_GRACE_MS 3000
 
 struct helper {
     struct helper_options options; /* texts below are copies */
     char *name, *pid_file, *log_path;
     char **argv, **environment;
+    int fds[FILE_SPAWN_PASSED];
     unsigned long long hash;
     pid_t pid;
     int pidfd;
@@ -157,11 +157,13 @@ static void on_end(void *arg, unsigned events UNUSED)
     h->pid = 0;
     unlink(h->pid_file);
     int64_t ran_ms = loop_now_ms(h->options.loop) - h->started_ms;
-    if (ran_ms >= HELPER_STEADY_MS)
-        h->backoff_ms = HELPER_BACKOFF_MIN_MS;
+    bool steady = ran_ms >= HELPER_STEADY_MS;
+    int64_t wait_ms = steady ? 0 : h->backoff_ms;
+    if (steady)
+        h->backoff_ms = HELPER_BACKOFF_MIN_MS / 2;
     log_warn("loop", "%s ended after %lld ms, starting it again in %lld ms (log: %s)", h->name,
-             (long long)ran_ms, (long long)h->backoff_ms, h->log_path ? h->log_path : "standard error");
-    loop_timer_start(h->restart, h->backoff_ms);
+             (long long)ran_ms, (long long)wait_ms, h->log_path ? h->log_path : "standard error");
+    loop_timer_start(h->restart, wait_ms);
     h->backoff_ms = h->backoff_ms * 2 < HELPER_BACKOFF_MAX_MS ? h->backoff_ms * 2 : HELPER_BACKOFF_MAX_MS;
     if (h->options.on_exit)
         h->options.on_exit(h->options.arg); /* last: it may free the helper */
@@ -186,8 +188,8 @@ static int watch(struct helper *h, pid_t pid, struct err **err)
 
 static int start(struct helper *h, struct err **err)
 {
-    pid_t pid =
-        file_spawn((const char *const *)h->argv, (const char *const *)h->environment, h->log_path, err);
+    pid_t pid = file_spawn_passing((const char *const *)h->argv, (const char *const *)h->environment,
+                                   h->log_path, h->fds, h->options.n_fds, err);
     if (pid < 0)
         return err_wrap(err, "start %s", h->name);
     if (write_identity(h, pid, err) < 0 || watch(h, pid, err) < 0) {
@@ -237,6 +239,8 @@ struct helper *helper_new(const struct helper_options *options, struct err **err
 {
     struct helper *h = NEW(struct helper);
     h->options = *options;
+    for (size_t i = 0; i < options->n_fds; i++)
+        h->fds[i] = options->fds[i];
     h->name = mem_strdup(options->name);
     h->pid_file = mem_strdup(options->pid_file);
     h->log_path = mem_strdup(options->log_path);

@@ -1,7 +1,7 @@
 /*
  * helper: a program that serves this process and outlives it (podman service, resolver, proxy): started once,
  * adopted by the next process through its pid file (pid + start time, contract 16), watched through a pidfd,
- * started again with back-off when it ends.
+ * started again when it ends: at once if it had run for a while, else with back-off.
  */
 #ifndef M8_LOOP_HELPER_H
 #define M8_LOOP_HELPER_H
@@ -14,6 +14,8 @@ struct helper_options {
     const char *const *environment; /* NULL: inherited */
     const char *pid_file; /* "PID START_TIME HASH\n"; the hash of argv tells a changed configuration */
     const char *log_path;
+    const int *fds; /* the program has them as 3, 4, … each time that it is started; stay the caller's */
+    size_t n_fds;
     struct loop *loop;
     void (*on_start)(void *arg, pid_t pid, bool adopted);
     void (*on_exit)(void *arg); /* it will be started again by itself */

@@ -232,9 +232,8 @@ void node_figures_run(struct node_figures *figures, const char *names, const cha
     figures->done = done;
     figures->arg = arg;
     figures->job = NEW(struct figures_job);
-    *figures->job = (struct figures_job){.figures = figures,
-                                         .types = options->extensions,
-                                         .directory = mem_strdup(options->directory)};
+    *figures->job = (struct figures_job){
+        .figures = figures, .types = options->extensions, .directory = mem_strdup(options->directory)};
     pool_run(options->pool, figures->node->loop, job_work, job_done, figures->job);
 }
 

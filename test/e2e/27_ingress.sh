@@ -4,7 +4,7 @@
 #uses: curl dig jq nsenter openssl ss
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 69
+plan 74
 
 resolv_before=$(cat /etc/resolv.conf)
 start_cluster 2
@@ -116,14 +116,43 @@ ok "the agent is killed under load" "$minik8s" cluster restart agent node-1 --ki
 kill -TERM $load; wait $load
 note "$(cat "$work/load.json")"
 is "not one request failed meanwhile" 0 "$(jq -r .failed "$work/load.json")" || note "$(head -n 20 "$work/load.log")"
-survives() { # PROXY: killed; 20 new connections at once
-    kill -KILL "$(cut -d' ' -f1 "$MINIK8S_DIR/nodes/node-1/agent/dns-ingress/proxy-$1.pid")"
-    for _ in {1..20}; do grep -q pod=shop <<<"$(ask node-1 http://shop.example.com/shop)" || return; done
+
+# Killed proxies: no connection is refused or lost before a process has accepted it.
+proxy() { cut -d' ' -f1 "$MINIK8S_DIR/nodes/node-1/agent/dns-ingress/proxy-$1.pid" 2>/dev/null; }
+worker() { tr ' ' '\n' <"/proc/$(proxy "$1")/task/$(proxy "$1")/children" 2>/dev/null | head -n 1; }
+both_run() { [ -n "$(worker 1)" ] && [ -n "$(worker 2)" ]; }
+all_answer() { # PROXY…: 20 connections wait in front of stopped proxies; those are killed, the others go on
+    local waiting=() i
+    kill -STOP "$(worker 1)" "$(worker 2)"
+    for i in {1..20}; do ask node-1 -m 8 http://shop.example.com/shop >"$work/waiting-$i" & waiting+=($!); done
+    sleep 0.4
+    for i in "$@"; do kill -KILL "$(proxy "$i")" "$(worker "$i")"; done
+    kill -CONT "$(worker 1)" "$(worker 2)" 2>/dev/null
+    wait "${waiting[@]}"
+    [ "$(cat "$work"/waiting-* | grep -c pod=shop)" = 20 ]
 }
-ok "proxy 1 is killed: new connections find the other" survives 1
-listening() { [ "$(on node-1 ss -ltnH 'sport = :80' | wc -l)" = 2 ]; }
-ok "… it comes back" until_true 10 listening
-ok "proxy 2 is killed: new connections find the other" survives 2
+both_run
+ok "proxy 1 is killed: what waits before it is answered by the other" all_answer 1
+ok "… it comes back" until_true 10 both_run
+ok "both are killed at once: what waits is answered as soon as they are back" all_answer 1 2
+ok "… they come back" until_true 10 both_run
+ok "the agent is killed" "$minik8s" cluster restart agent node-1 --kill
+ok "… the next one holds the same sockets: both proxies are killed again" all_answer 1 2
+until_true 10 both_run
+nsenter --net="$MINIK8S_DIR/nodes/node-1/netns" "$(realpath "$BUILD/test/load")" "$(node_ip node-1)" 80 200 60 --log "$work/kills.log" >"$work/kills.json" &
+load=$!
+for i in 1 2 1 2 1 2; do # processes that accept, then those that look after them
+    sleep 1
+    if [ "$i" = 1 ]; then kill -KILL "$(worker "$i")"; else kill -KILL "$(proxy "$i")"; fi
+    until_true 10 both_run
+done
+kill -TERM $load; wait $load
+note "six kills: $(cat "$work/kills.json")"
+is "six kills at 200 requests/s: no connection is refused, late, or reset before it was accepted" 0 \
+    "$(jq '(.reasons.refused // 0) + (.reasons.timeout // 0)' "$work/kills.json")$(grep 'new connection, state 1' "$work/kills.log")" ||
+    note "$(head -n 20 "$work/kills.log")"
+ok "… what is lost was inside: $(grep -c ' new connection' "$work/kills.log") on connections of their own" test "$(grep -c ' new connection' "$work/kills.log")" -le 12
+ask node-1 http://shop.example.com/shop >/dev/null # the killed ones count from 0
 matches "requests are counted per Service" 'minik8s_ingress_requests_total\{namespace="default",ingress="shop",service="shop",port="80",proxy="[12]"\} [1-9]' \
     "$(k get --raw /api/v1/nodes/node-1/proxy/metrics | grep ingress_requests)"
 matches "… and logged" '"host":"shop.example.com","path":"..shop","service":"default/shop:80","status":200' \

@@ -1,11 +1,12 @@
 /*
  * ingress: private to the node part of dns-ingress: what the files offer each other.
  *
- * The data plane: two HAProxy processes per node on the same ports (80 and 443 of the node's address; the
- * kernel spreads connections over both, SO_REUSEPORT), so that one serves while the other is away. Their
- * configuration never changes with routes: a request's host and path are looked up in map files, which are
- * changed in the running processes through their sockets, and the answer is a Service's virtual address. So
- * endpoints, balancing and draining are those of the Service, and a change needs no reload.
+ * The data plane: two HAProxy processes per node that share the listening sockets (80 and 443 of the node's
+ * address), which the agent has opened: whoever is alive accepts what waits there, and what waits is lost
+ * with no process. Their configuration never changes with routes: a request's host and path are looked up in
+ * map files, which are changed in the running processes through their sockets, and the answer is a Service's
+ * virtual address. So endpoints, balancing and draining are those of the Service, and a change needs no
+ * reload.
  */
 #ifndef M8_DNS_INGRESS_H
 #define M8_DNS_INGRESS_H
@@ -25,11 +26,20 @@ extern const char *const ingress_map_names[MAP_COUNT];
 /* routes: key → parsed spec of an IngressRoute. */
 void ingress_render_maps(const struct map *routes, struct str maps[MAP_COUNT]);
 /* servers: the node's name servers; instance: 1 or 2. */
-void ingress_render_config(struct str *out, const char *directory, const char *address,
-                           const char *const servers[2], unsigned instance);
+void ingress_render_config(struct str *out, const char *directory, const char *const servers[2],
+                           unsigned instance);
 void ingress_render_page(struct str *out, const char *title, const char *text);
 /* A whole HTTP answer, for `errorfile`. */
 void ingress_render_unavailable(struct str *out);
+
+/* ---- ingress_listen.c: the sockets that all proxies of this node accept from ---- */
+
+enum { INGRESS_HTTP, INGRESS_HTTPS, INGRESS_SOCKETS }; /* a proxy has them as descriptors 3 and 4 */
+/* Those of a proxy that runs (of an agent before this one), else new ones. -1: neither, and none is open. */
+int ingress_listen(int fds[INGRESS_SOCKETS], const char *directory, const char *address, struct err **err);
+void ingress_listen_close(int fds[INGRESS_SOCKETS]); /* those that are open, and they are -1 then */
+/* Caller frees: directory/proxy-N.pid for each proxy N. */
+char *ingress_pid_file(const char *directory, unsigned instance);
 
 /* ---- ingress_proxy.c: the processes ---- */
 

@@ -45,6 +45,7 @@ struct instance {
 struct proxy {
     struct node_extension_host *host;
     struct instance instances[INSTANCES];
+    int sockets[INGRESS_SOCKETS]; /* -1: not open, as no process shall run */
     struct str maps[MAP_COUNT], list;
     struct str known[MAP_COUNT]; /* what every process that is not stale knows */
     struct map certificates;     /* file name → PEM */
@@ -57,7 +58,7 @@ struct proxy {
 
 struct proxy_job {
     struct proxy *proxy;
-    char *directory, *address, *servers[2];
+    char *directory, *servers[2];
     struct str maps[MAP_COUNT], known[MAP_COUNT], list;
     struct map certificates; /* file name → PEM */
     bool wanted;
@@ -177,7 +178,7 @@ static int write_files(struct proxy_job *job, struct err **err)
     for (unsigned i = 1; i <= INSTANCES; i++) {
         auto_str text = {0};
         auto_free char *name = mem_printf("proxy-%u.cfg", i);
-        ingress_render_config(&text, job->directory, job->address, (const char *const *)job->servers, i);
+        ingress_render_config(&text, job->directory, (const char *const *)job->servers, i);
         changed = write_str(job, name, &text, err);
         if (changed < 0)
             return -1;
@@ -303,7 +304,6 @@ static void job_free(struct proxy_job *job)
     map_fini(&job->certificates);
     err_free(job->err);
     free(job->directory);
-    free(job->address);
     free(job->servers[0]);
     free(job->servers[1]);
     free(job);
@@ -347,24 +347,22 @@ static void on_start(void *arg, pid_t pid, bool adopted)
 }
 
 /* On the Node: who looks at it sees why its address does not answer. */
-static void tell_node(const struct instance *instance, const char *why)
+static void tell_node(const struct proxy *proxy, const char *what, const char *why)
 {
-    const struct cache_item *own =
-        cache_get(instance->proxy->host->cache, "nodes", instance->proxy->host->node);
+    const struct cache_item *own = cache_get(proxy->host->cache, "nodes", proxy->host->node);
     auto_json node = cJSON_CreateObject();
     json_set_string(node, "apiVersion", "v1");
     json_set_string(node, "kind", "Node");
-    json_set_string(node, "name", instance->proxy->host->node);
+    json_set_string(node, "name", proxy->host->node);
     json_set_string(node, "uid", own ? own->uid : NULL);
-    recorder_event(instance->proxy->host->recorder, node, "Warning", "IngressProxyFailed", "%s: %s",
-                   instance->name, why);
+    recorder_event(proxy->host->recorder, node, "Warning", "IngressProxyFailed", "%s: %s", what, why);
 }
 
 static void on_exit_proxy(void *arg)
 {
     struct instance *instance = arg;
     if (!instance->worker && !instance->proxy->closed)
-        tell_node(instance, "it ended before it answered (is port 80 or 443 taken?); its log says why");
+        tell_node(instance->proxy, instance->name, "it ended before it answered; its log says why");
     instance->worker = 0;
     instance->stale = true;
 }
@@ -373,12 +371,14 @@ static int start_instance(struct instance *instance, unsigned number, struct err
 {
     const char *directory = instance->proxy->host->directory;
     auto_free char *configuration = path_in(directory, "cfg", number);
-    auto_free char *pid_file = path_in(directory, "pid", number), *log = path_in(directory, "log", number);
+    auto_free char *pid_file = ingress_pid_file(directory, number), *log = path_in(directory, "log", number);
     const char *const argv[] = {"haproxy" /* uses: haproxy */, "-W", "-f", configuration, NULL};
     const struct helper_options options = {.name = instance->name,
                                            .argv = argv,
                                            .pid_file = pid_file,
                                            .log_path = log,
+                                           .fds = instance->proxy->sockets,
+                                           .n_fds = INGRESS_SOCKETS,
                                            .loop = instance->proxy->host->loop,
                                            .on_start = on_start,
                                            .on_exit = on_exit_proxy,
@@ -387,14 +387,28 @@ static int start_instance(struct instance *instance, unsigned number, struct err
     return instance->helper ? 0 : -1;
 }
 
+static bool listen_all(struct proxy *proxy)
+{
+    auto_err err = NULL;
+    if (proxy->sockets[0] >= 0 ||
+        ingress_listen(proxy->sockets, proxy->host->directory, proxy->host->address, &err) == 0)
+        return true;
+    log_error("ingress", "%s", err_message(err));
+    tell_node(proxy, "its sockets", err_message(err));
+    loop_timer_start(proxy->timer, START_RETRY_MS);
+    return false;
+}
+
 static void start_all(struct proxy *proxy)
 {
+    if (!listen_all(proxy))
+        return;
     for (unsigned i = 0; i < INSTANCES; i++) {
         auto_err err = NULL;
         if (proxy->instances[i].helper || start_instance(&proxy->instances[i], i + 1, &err) == 0)
             continue;
         log_error("ingress", "%s: %s", proxy->instances[i].name, err_message(err));
-        tell_node(&proxy->instances[i], err_message(err));
+        tell_node(proxy, proxy->instances[i].name, err_message(err));
         loop_timer_start(proxy->timer, START_RETRY_MS);
     }
 }
@@ -482,7 +496,6 @@ static void fill_job(struct proxy_job *job, struct proxy *proxy)
 {
     job->proxy = proxy;
     job->directory = mem_strdup(proxy->host->directory);
-    job->address = mem_strdup(proxy->host->address);
     job->servers[0] = mem_strdup(proxy->host->dns_address);
     job->servers[1] = mem_strdup(proxy->host->dns_spare);
     job->wanted = proxy->wanted;
@@ -512,6 +525,7 @@ static void run(struct proxy *proxy)
             helper_free(steal(&proxy->instances[i].helper));
             proxy->instances[i].stale = false;
         }
+        ingress_listen_close(proxy->sockets);
     }
     struct proxy_job *job = NEW(struct proxy_job);
     fill_job(job, proxy);
@@ -532,6 +546,8 @@ struct proxy *proxy_new(struct node_extension_host *host)
     proxy->timer = loop_timer_new(host->loop, on_timer, proxy);
     proxy->log_timer = loop_timer_new(host->loop, on_log_timer, proxy);
     proxy->log_fd = -1;
+    for (int i = 0; i < INGRESS_SOCKETS; i++)
+        proxy->sockets[i] = -1;
     for (unsigned i = 0; i < INSTANCES; i++) {
         auto_free char *socket = mem_printf("%u.sock", i + 1);
         proxy->instances[i].proxy = proxy;
@@ -564,6 +580,7 @@ void proxy_free(struct proxy *proxy)
     loop_timer_stop(proxy->timer);
     loop_timer_stop(proxy->log_timer);
     unwatch_logs(proxy);
+    ingress_listen_close(proxy->sockets);
     if (!proxy->busy)
         proxy_destroy(proxy);
 }
@@ -571,7 +588,7 @@ void proxy_free(struct proxy *proxy)
 int proxy_shutdown(const char *directory, struct err **err)
 {
     for (unsigned i = 1; i <= INSTANCES; i++) {
-        auto_free char *pid_file = path_in(directory, "pid", i);
+        auto_free char *pid_file = ingress_pid_file(directory, i);
         if (helper_terminate(pid_file, TERMINATE_MS, err) < 0)
             return -1;
     }

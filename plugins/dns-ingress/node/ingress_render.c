@@ -180,19 +180,19 @@ static void add_rewrites(struct str *out)
             "!{ var(txn.rest) -m len gt 0 } !{ var(txn.target) -m len gt 0 }\n");
 }
 
-static void add_frontend(struct str *out, const char *directory, const char *address)
+static void add_frontend(struct str *out, const char *directory)
 {
     str_addf(out,
              "frontend ingress\n"
-             "    bind %s:80\n"
-             "    bind %s:443 ssl crt %s/default.pem crt-list %s/certificates.list alpn h2,http/1.1\n"
+             "    bind fd@3\n"
+             "    bind fd@4 ssl crt %s/default.pem crt-list %s/certificates.list alpn h2,http/1.1\n"
              "    http-request set-header X-Forwarded-Proto http if !{ ssl_fc }\n"
              "    http-request set-header X-Forwarded-Proto https if { ssl_fc }\n"
              "    http-request set-header X-Forwarded-Host %%[req.hdr(host)]\n"
              "    http-request set-var(txn.host) req.hdr(host),field(1,:),rtrim(.),lower\n"
              "    http-request set-var(txn.domain) req.hdr(host),field(1,:),rtrim(.),lower,regsub(^[^.]*,*)\n"
              "    http-request set-var(txn.path) path\n",
-             address, address, directory, directory);
+             directory, directory);
     add_look_up(out, directory, "%[var(txn.host)]", true);
     add_look_up(out, directory, "%[var(txn.domain)]", false);
     add_look_up(out, directory, "", false);
@@ -265,8 +265,8 @@ static void add_log_format(struct str *out)
             "\"service\":\"%[var(txn.service)]\",\"status\":%ST,\"sent\":%B,\"ms\":%Ta,\"end\":\"%tsc\"}'\n");
 }
 
-void ingress_render_config(struct str *out, const char *directory, const char *address,
-                           const char *const servers[2], unsigned instance)
+void ingress_render_config(struct str *out, const char *directory, const char *const servers[2],
+                           unsigned instance)
 {
     str_addf(out,
              "# Written by the agent of this node; changes are overwritten.\n"
@@ -275,7 +275,7 @@ void ingress_render_config(struct str *out, const char *directory, const char *a
              "    maxconn 4000\n"
              "    user nobody\n    group nogroup\n"
              "    log stdout format raw local0\n"
-             "    stats socket %s/%u.sock mode 600 level admin expose-fd listeners\n"
+             "    stats socket %s/%u.sock mode 600 level admin\n"
              "    hard-stop-after 60s\n"
              "    ssl-default-bind-options ssl-min-ver TLSv1.2\n\n"
              "defaults\n"
@@ -296,6 +296,6 @@ void ingress_render_config(struct str *out, const char *directory, const char *a
                  "    timeout server 10m\n"
                  "    timeout tunnel 1h\n\n");
     add_names(out, servers);
-    add_frontend(out, directory, address);
+    add_frontend(out, directory);
     add_backend(out, directory);
 }

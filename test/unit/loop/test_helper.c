@@ -120,6 +120,41 @@ static void test_comes_back_after_sigkill(void **state)
     helper_free(h);
 }
 
+/* What the program has as 3 and 4, also when it is started again; nothing else reaches it. */
+static void test_descriptors_are_passed(void **state)
+{
+    struct world *w = *state;
+    int first[2], second[2];
+    assert_int_equal(pipe(first) | pipe(second), 0);
+    const char *argv[] = {"sh", "-c", "echo three >&3; echo four >&4; (echo five >&5) 2>&-; exec sleep 1000",
+                          NULL};
+    const int fds[] = {second[1], first[1]}; /* in an order that would overwrite one with the other */
+    const struct helper_options options = {.name = "writer",
+                                           .argv = argv,
+                                           .pid_file = w->pid_file,
+                                           .log_path = w->log,
+                                           .fds = fds,
+                                           .n_fds = 2,
+                                           .loop = w->loop,
+                                           .on_start = on_start,
+                                           .on_exit = on_exit_,
+                                           .arg = w};
+    struct helper *h = helper_new(&options, NULL);
+    assert_non_null(h);
+    for (int round = 0; round < 2; round++) {
+        char text[16] = {0};
+        assert_int_equal(read(second[0], text, sizeof(text)), 6);
+        assert_string_equal(text, "three\n");
+        assert_int_equal(read(first[0], text, sizeof(text)), 5);
+        w->wanted_starts = w->starts + 1;
+        if (round == 0)
+            assert_int_equal(helper_signal(h, SIGKILL, NULL), 0), loop_run(w->loop);
+    }
+    helper_free(h);
+    for (int i = 0; i < 2; i++)
+        close(first[i]), close(second[i]);
+}
+
 static void test_changed_command_replaces(void **state)
 {
     struct world *w = *state;
@@ -169,6 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_adopted_by_the_next, setup, teardown),
         cmocka_unit_test_setup_teardown(test_comes_back_after_sigkill, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_descriptors_are_passed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changed_command_replaces, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reused_pid_is_left_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_missing_program_is_an_error, setup, teardown),

@@ -1,5 +1,5 @@
-/* What extensions count about objects: rates per set of labels, proxies that begin anew, the first look, names
- * and objects that nobody counts, nonsense. */
+/* What extensions count about objects: rates per set of labels, proxies that begin anew, the first look,
+ * names and objects that nobody counts, nonsense. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,8 @@
 
 #define NAME "req_per_second"
 #define SERIES(proxy, port, value)                                                                           \
-    "req_total{namespace=\"d\",ingress=\"shop\",service=\"api\",port=\"" port "\",proxy=\"" proxy "\"} " value "\n"
+    "req_total{namespace=\"d\",ingress=\"shop\",service=\"api\",port=\"" port "\",proxy=\"" proxy            \
+    "\"} " value "\n"
 #define SECOND INT64_C(1000000000)
 
 static const cJSON *find(const struct node_figures *figures, const char *kind, const char *name)
@@ -22,7 +23,8 @@ static const cJSON *find(const struct node_figures *figures, const char *kind, c
 }
 
 /* expected NULL: there is such an object, without a value. */
-static void check(const struct node_figures *figures, const char *kind, const char *name, const char *expected)
+static void check(const struct node_figures *figures, const char *kind, const char *name,
+                  const char *expected)
 {
     const cJSON *object = find(figures, kind, name);
     assert_non_null(object);
@@ -86,11 +88,14 @@ static void test_nonsense(void **state UNUSED)
     struct node_figures *figures = node_figures_new(NULL);
     for (size_t i = 0; i < COUNT_OF(objects); i++) {
         node_figures_want(figures, NAME ",,", objects[i]);
-        node_figures_read(figures, SERIES("1", "80", "1") "req_total 4\nreq_total{namespace=\"d\"} 4\n{\n", SECOND);
+        node_figures_read(figures, SERIES("1", "80", "1") "req_total 4\nreq_total{namespace=\"d\"} 4\n{\n",
+                          SECOND);
         assert_null(node_figures_objects(figures)->child);
     }
     node_figures_want(figures, "depth", "Service/d/api"); /* a gauge counts as it stands */
-    node_figures_read(figures, "depth{namespace=\"d\",service=\"api\",x=\"1\"} 2\ndepth{service=\"api\",namespace=\"d\"} 3\n", 1);
+    node_figures_read(
+        figures,
+        "depth{namespace=\"d\",service=\"api\",x=\"1\"} 2\ndepth{service=\"api\",namespace=\"d\"} 3\n", 1);
     const cJSON *object = find(figures, "Service", "api");
     assert_string_equal(json_string(object, "metrics[0].value"), "5000m");
     node_figures_free(figures);

@@ -1,16 +1,19 @@
 /* What the bundle dns-ingress writes for the proxies: map files, and a configuration that the real HAProxy
  * accepts; the changes that its socket is told. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "../../../plugins/dns-ingress/node/ingress_listen.c"
 #include "../../../plugins/dns-ingress/node/ingress_metrics.c"
 #include "../../../plugins/dns-ingress/node/ingress_render.c"
 #include "../../../plugins/dns-ingress/node/ingress_socket.c"
@@ -75,10 +78,14 @@ static void write_text(const char *folder, const char *name, const struct str *t
     assert_int_equal(file_write_atomic(path, str_c(text), text->len, 0600, NULL), 0);
 }
 
+/* With two listening sockets, as the proxies have them. */
 static int run(const char *const *argv)
 {
-    int status = -1;
-    pid_t pid = file_spawn(argv, NULL, NULL, NULL);
+    int status = -1, fds[] = {socket(AF_INET, SOCK_STREAM, 0), socket(AF_INET, SOCK_STREAM, 0)};
+    assert_int_equal(listen(fds[0], 1) | listen(fds[1], 1), 0); /* ports of the kernel's choice */
+    pid_t pid = file_spawn_passing(argv, NULL, NULL, fds, 2, NULL);
+    close(fds[0]);
+    close(fds[1]);
     assert_true(pid > 0);
     waitpid(pid, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -101,7 +108,7 @@ static void test_configuration(void **state UNUSED)
     ingress_render_maps(&routes, texts);
     for (int i = 0; i < MAP_COUNT; i++)
         write_text(folder, ingress_map_names[i], &texts[i]);
-    ingress_render_config(&configuration, folder, "127.0.0.1", (const char *const[]){"127.0.0.1", NULL}, 1);
+    ingress_render_config(&configuration, folder, (const char *const[]){"127.0.0.1", NULL}, 1);
     ingress_render_page(&page, "404", "x");
     ingress_render_unavailable(&unavailable);
     write_text(folder, "404.html", &page);
@@ -204,11 +211,53 @@ static void test_metrics(void **state UNUSED)
     file_remove_tree(folder, NULL);
 }
 
+static ino_t socket_of(int fd)
+{
+    struct stat status;
+    assert_int_equal(fstat(fd, &status), 0);
+    return status.st_ino;
+}
+
+/* The sockets live on in a proxy; the next agent has the same ones, and takes no others for them. */
+static void test_sockets(void **state UNUSED)
+{
+    char folder[] = "/tmp/minik8s-ingress-XXXXXX";
+    int fds[] = {-1, -1};
+    auto_err err = NULL;
+    assert_non_null(mkdtemp(folder));
+    auto_free char *address = mem_printf("127.91.%d.%d", getpid() / 250 % 250, getpid() % 250 + 1);
+    auto_free char *pid_file = ingress_pid_file(folder, 2);
+    assert_int_equal(ingress_listen(fds, folder, address, NULL), 0);
+    ino_t http = socket_of(fds[INGRESS_HTTP]), https = socket_of(fds[INGRESS_HTTPS]);
+    assert_int_not_equal(http, https);
+    int others[] = {-1, -1};
+    assert_int_equal(ingress_listen(others, folder, address, &err), -1); /* taken, and by no proxy */
+    assert_non_null(strstr(err_message(err), "listening on port 80"));
+    assert_int_equal(others[0], -1);
+    const char *const sleeper[] = {"sleep", "1000", NULL};
+    pid_t pid = file_spawn_passing(sleeper, NULL, NULL, fds, 2, NULL);
+    auto_free char *identity = mem_printf("%d %llu 0\n", pid, file_process_start_time(pid));
+    assert_int_equal(file_write_atomic(pid_file, identity, strlen(identity), 0600, NULL), 0);
+    ingress_listen_close(fds);
+    assert_int_equal(fds[0], -1);
+    assert_int_equal(ingress_listen(fds, folder, address, NULL), 0);
+    assert_int_equal(socket_of(fds[INGRESS_HTTP]), http);
+    assert_int_equal(socket_of(fds[INGRESS_HTTPS]), https);
+    assert_int_equal(ingress_listen(others, folder, "127.91.251.1", NULL),
+                     0); /* not those of another address */
+    assert_int_not_equal(socket_of(others[INGRESS_HTTP]), http);
+    ingress_listen_close(others);
+    ingress_listen_close(fds);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    file_remove_tree(folder, NULL);
+}
+
 int main(void)
 {
     json_init();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_maps), cmocka_unit_test(test_configuration),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_maps),    cmocka_unit_test(test_configuration),
                                        cmocka_unit_test(test_changes), cmocka_unit_test(test_pieces),
-                                       cmocka_unit_test(test_metrics)};
+                                       cmocka_unit_test(test_metrics), cmocka_unit_test(test_sockets)};
     return cmocka_run_group_tests_name("plugin ingress", tests, NULL, NULL);
 }
