@@ -335,7 +335,9 @@ static void podman_free(struct runtime *r)
     struct podman *p = CONTAINER_OF(r, struct podman, base);
     p->closing = true;
     map_fini(&p->records);
-    while (!list_empty(&p->active) || !list_empty(&p->waiting) || !list_empty(&p->ready)) {
+    while (!list_empty(&p->active) || !list_empty(&p->waiting) || !list_empty(&p->ready) ||
+           !list_empty(&p->sandbox_waiting) || !list_empty(&p->sandbox_starting)) {
+        podman_sandbox_cancel(p);
         cancel_all(p, &p->active);
         cancel_all(p, &p->waiting);
         cancel_all(p, &p->ready);
@@ -408,6 +410,8 @@ struct runtime *runtime_podman_new(const struct runtime_podman_options *options,
     list_init(&p->ready);
     list_init(&p->pulls);
     list_init(&p->streams);
+    list_init(&p->sandbox_waiting);
+    list_init(&p->sandbox_starting);
     map_init(&p->records, podman_record_free);
     map_init(&p->images, free);
     p->ping = loop_timer_new(p->loop, ping, p);

@@ -83,6 +83,23 @@ int podman_cgroup_usage(const char *cgroup, int64_t *cpu_ns, int64_t *memory_byt
     return 0;
 }
 
+size_t podman_cgroup_folders(const char *cgroup, char *folders[PODMAN_OWN_CGROUPS])
+{
+    /* v1: "systemd" so that ending the agent's unit spares it; "unified" for whoever kills by it */
+    static const char *const names[PODMAN_OWN_CGROUPS] = {"/memory", "/systemd", "/unified"};
+    size_t n = 0;
+    if (is_type(MOUNT, CGROUP2_SUPER_MAGIC)) {
+        folders[n++] = mem_printf(MOUNT "%s", cgroup);
+        return n;
+    }
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        auto_free char *root = mem_printf(MOUNT "%s", names[i]);
+        if (is_type(root, CGROUP_SUPER_MAGIC) || is_type(root, CGROUP2_SUPER_MAGIC))
+            folders[n++] = mem_printf("%s%s", root, cgroup);
+    }
+    return n;
+}
+
 /* Calls `each` with the path of `cgroup` in every hierarchy. */
 static void for_hierarchies(const char *cgroup, void (*each)(const char *path))
 {

@@ -49,6 +49,11 @@ char *podman_oom_path(const struct runtime_podman_options *options)
     return file_join(options->storage, "oom");
 }
 
+char *podman_sandboxes_path(const struct runtime_podman_options *options)
+{
+    return file_join(options->storage, "sandboxes");
+}
+
 char *podman_log_path(const struct runtime_podman_options *options)
 {
     return file_join(options->directory, "podman.log");
@@ -255,8 +260,8 @@ static int make_folders(const struct runtime_podman_options *o, struct err **err
         if (file_make_dirs(shared, 0700, err) < 0)
             return -1;
     }
-    static const char *const in_storage[] = {"graph", "run", "libpod", "libpod/exits",
-                                             "oom",   "oci", "tmp",    "xdg"};
+    static const char *const in_storage[] = {"graph", "run", "libpod", "libpod/exits", "oom",
+                                             "oci",   "tmp", "xdg",    "sandboxes"};
     static const char *const in_directory[] = {"networks", ".config/containers"};
     for (size_t i = 0; i < COUNT_OF(in_storage); i++) {
         auto_free char *path = file_join(o->storage, in_storage[i]);

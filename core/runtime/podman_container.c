@@ -93,9 +93,22 @@ static struct container_op *container_op_new(struct runtime *r, const char *name
     return op;
 }
 
+static void on_sandbox(void *arg, const struct http_response *response UNUSED, cJSON *json UNUSED,
+                       struct err *err)
+{
+    struct container_op *op = arg;
+    auto_err error = err ? err_copy(err) : NULL;
+    struct runtime_container *container = err ? NULL : podman_sandbox_describe(op->podman, op->name, &error);
+    container_op_finish(op, container, error);
+}
+
 void podman_op_inspect(struct runtime *r, const char *name, runtime_on_container *done, void *arg)
 {
-    inspect(container_op_new(r, name, done, arg));
+    struct container_op *op = container_op_new(r, name, done, arg);
+    if (podman_sandbox_exists(op->podman, name))
+        podman_reply_later(op->podman, on_sandbox, op, NULL);
+    else
+        inspect(op);
 }
 
 /* ---- start ---- */
@@ -116,6 +129,10 @@ static void on_started(void *arg, const struct http_response *response, cJSON *j
 
 void podman_op_start(struct runtime *r, const char *name, runtime_on_container *done, void *arg)
 {
+    if (podman_sandbox_exists(podman_of(r), name)) {
+        podman_sandbox_start(podman_of(r), name, done, arg);
+        return;
+    }
     struct podman_request request = {.method = "POST",
                                      .target = container_target(name, "/start"),
                                      .heavy = true,
@@ -140,6 +157,8 @@ static void list_op_step(struct list_op *op)
 {
     if (op->open)
         return;
+    if (!op->error)
+        op->count = podman_sandboxes(op->podman, &op->containers, op->count);
     if (op->error) {
         for (size_t i = 0; i < op->count; i++)
             runtime_container_free(op->containers[i]);
@@ -345,12 +364,32 @@ static void create_as_image_allows(struct done_op *op)
     podman_request(op->podman, &request);
 }
 
+/* Made, or (err) not. */
+static void on_sandbox_created(void *arg, const struct http_response *response UNUSED, cJSON *json UNUSED,
+                               struct err *err)
+{
+    done_op_finish(arg, err);
+}
+
 void podman_op_create(struct runtime *r, const struct runtime_spec *spec, runtime_on_done *done, void *arg)
 {
     struct podman *p = podman_of(r);
     struct done_op *op = done_op_new(r, spec->name, done, arg);
+    if (!spec->sandbox && str_empty(spec->image)) {
+        struct err *error = NULL;
+        podman_sandbox_create(p, spec, &error);
+        podman_reply_later(p, on_sandbox_created, op, error);
+        return;
+    }
     op->image = mem_strdup(spec->image);
     op->body = podman_spec_translate(spec, &p->options, &p->facts);
+    if (spec->sandbox && podman_sandbox_exists(p, spec->sandbox)) {
+        struct err *error = NULL;
+        if (podman_sandbox_join(p, spec, op->body, &error) < 0) {
+            podman_reply_later(p, on_sandbox_created, op, error);
+            return;
+        }
+    }
     op->non_root = spec->security.non_root && spec->security.user < 0;
     op->account_needed = op->image && *op->image && podman_account_needed(&spec->security);
     op->account =
@@ -383,12 +422,24 @@ static bool signal_process(struct podman *p, const char *name, int number)
     return syscall(SYS_pidfd_send_signal, record->pidfd, number, NULL, 0) == 0 || errno == ESRCH;
 }
 
+/* False: it is none of our own. Else it has a record, which knows whether it runs. */
+static bool observe_sandbox(struct podman *p, const char *name)
+{
+    struct podman_record *record = map_get(&p->records, name);
+    if (!podman_sandbox_exists(p, name))
+        return false;
+    if (!record || record->pidfd < 0)
+        runtime_container_free(podman_sandbox_describe(p, name, NULL));
+    return true;
+}
+
 void podman_op_signal(struct runtime *r, const char *name, int signal_number, runtime_on_done *done,
                       void *arg)
 {
     struct podman *p = podman_of(r);
     struct done_op *op = done_op_new(r, name, done, arg);
-    if (signal_process(p, name, signal_number)) {
+    bool own = observe_sandbox(p, name);
+    if (signal_process(p, name, signal_number) || own) { /* own and no process: it does not run */
         podman_reply_later(p, on_signalled, op, NULL);
         return;
     }
@@ -434,6 +485,12 @@ static void on_removed(void *arg, const struct http_response *response, cJSON *j
 
 static void remove_now(struct done_op *op)
 {
+    if (podman_sandbox_exists(op->podman, op->name)) {
+        struct err *error = NULL;
+        podman_sandbox_remove(op->podman, op->name, &error);
+        podman_reply_later(op->podman, on_removed, op, error);
+        return;
+    }
     struct podman_record *record = map_get(&op->podman->records, op->name);
     bool depend = !record || record->sandbox;
     auto_free char *action = mem_printf("?force=true&v=true&timeout=0%s", depend ? "&depend=true" : "");
@@ -455,6 +512,7 @@ void podman_op_remove(struct runtime *r, const char *name, runtime_on_done *done
 {
     struct podman *p = podman_of(r);
     struct done_op *op = done_op_new(r, name, done, arg);
+    observe_sandbox(p, name);
     struct podman_record *record = map_get(&p->records, name);
     if (record && !record->removal && signal_process(p, name, SIGKILL))
         record->removal = op;

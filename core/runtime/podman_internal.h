@@ -26,6 +26,7 @@ char *podman_seccomp_path(const struct runtime_podman_options *options);
 char *podman_pause_root(const struct runtime_podman_options *options);
 char *podman_exits_path(const struct runtime_podman_options *options);
 char *podman_oom_path(const struct runtime_podman_options *options);
+char *podman_sandboxes_path(const struct runtime_podman_options *options);
 char *podman_log_path(const struct runtime_podman_options *options);
 /* "/minik8s/CLUSTER/NODE": all our containers' cgroups lie below. */
 char *podman_cgroup_root(const struct runtime_podman_options *options);
@@ -53,6 +54,17 @@ struct podman_facts {
 void podman_facts_read(pid_t service, struct podman_facts *facts); /* pid 0: this process */
 cJSON *podman_spec_translate(const struct runtime_spec *spec, const struct runtime_podman_options *options,
                              const struct podman_facts *facts);
+/* "/minik8s/CLUSTER/NODE/podUID", or what the caller asked for; caller frees. */
+char *podman_spec_cgroup_parent(const struct runtime_spec *spec,
+                                const struct runtime_podman_options *options);
+/* A sandbox that runs, as its containers need it. */
+struct podman_joined {
+    int pid;
+    const char *shm; /* the folder that is /dev/shm */
+    const char *hostname;
+};
+/* The body joins that process's namespaces instead of those of a container of podman's. */
+void podman_spec_join(cJSON *body, const struct runtime_spec *spec, const struct podman_joined *sandbox);
 
 /* ---- podman_reply.c: pure reading of answers ---- */
 /* ERR from a failed answer: `what` says what was tried. Always returns -1. */
@@ -92,6 +104,7 @@ struct podman_record {
     struct podman *podman;
     char *name, *id, *cgroup; /* cgroup: path below a hierarchy's mount point, NULL until known */
     bool sandbox, oom, oom_read, died;
+    bool own;           /* a sandbox without podman: podman_sandbox.c */
     bool started;       /* by this process, so its end must be told */
     int exit_code;      /* -1: not known */
     int pid, pidfd;     /* pidfd -1: not watched */
@@ -121,9 +134,11 @@ struct podman {
     struct map records; /* name → struct podman_record, owned */
     int inotify;
     struct loop_fd *inotify_watch;
-    struct map images;   /* reference → image id, owned */
-    struct list pulls;   /* under way; struct image_pull */
-    struct list streams; /* tunnels under way; struct podman_stream */
+    struct map images;                             /* reference → image id, owned */
+    struct list pulls;                             /* under way; struct image_pull */
+    struct list streams;                           /* tunnels under way; struct podman_stream */
+    struct list sandbox_waiting, sandbox_starting; /* struct podman_sandbox_start */
+    unsigned sandbox_starts_open;
 };
 /* Runs the runtime's loop until the service answers; for commands. */
 int podman_wait_up(struct runtime *r, struct err **err);
@@ -141,6 +156,23 @@ void podman_record_forget(struct podman *p, const char *name); /* also its marks
 /* Brings the record up to date with what podman says, begins to watch a running process, adds oom_killed to
  * container. */
 void podman_record_update(struct podman *p, struct runtime_container *container);
+
+/* Is this number still the process of the container with this id? Its cgroup bears the id; after a reboot, or
+ * when numbers came round, the process is somebody else's. */
+bool podman_is_process_of(int pid, const char *id);
+
+/* ---- podman_sandbox.c: sandboxes that podman does not know; spec->image is empty ---- */
+bool podman_sandbox_exists(struct podman *p, const char *name);
+int podman_sandbox_create(struct podman *p, const struct runtime_spec *spec, struct err **err);
+/* Also brings its record up to date. ERR_NOT_FOUND: there is none. Caller owns. */
+struct runtime_container *podman_sandbox_describe(struct podman *p, const char *name, struct err **err);
+/* Appends all to a list of `count`; the new count. */
+size_t podman_sandboxes(struct podman *p, struct runtime_container ***list, size_t count);
+void podman_sandbox_start(struct podman *p, const char *name, runtime_on_container *done, void *arg);
+void podman_sandbox_cancel(struct podman *p); /* answers the starts that are open */
+/* Makes a container's create body join the sandbox that spec names. */
+int podman_sandbox_join(struct podman *p, const struct runtime_spec *spec, cJSON *body, struct err **err);
+int podman_sandbox_remove(struct podman *p, const char *name, struct err **err); /* its process has ended */
 
 /* ---- operations ---- */
 void podman_op_list(struct runtime *r, runtime_on_list *done, void *arg);
@@ -185,6 +217,10 @@ void podman_op_info(struct runtime *r, runtime_on_json *done, void *arg);
 /* `cgroup` is the path below a mount point. -1 if it is gone. */
 int64_t podman_cgroup_oom_kills(const char *cgroup);
 int podman_cgroup_usage(const char *cgroup, int64_t *cpu_ns, int64_t *memory_bytes);
+/* The folders of `cgroup` by which a process of our own is known, ended and counted; texts are the caller's.
+ */
+#define PODMAN_OWN_CGROUPS 3
+size_t podman_cgroup_folders(const char *cgroup, char *folders[PODMAN_OWN_CGROUPS]);
 void podman_cgroup_remove(const char *cgroup);      /* this one in all hierarchies; busy or absent is fine */
 void podman_cgroup_kill_tree(const char *cgroup);   /* SIGKILL to everything below; for shutdown */
 void podman_cgroup_remove_tree(const char *cgroup); /* bottom up */

@@ -134,7 +134,9 @@ static void on_process_end(void *arg, unsigned events UNUSED)
     int exit_code;
     read_oom(record);
     unwatch(record);
-    if (read_exit_code(record, &exit_code))
+    if (record->own)
+        tell_death(record, KILLED); /* nobody is there to say how it ended */
+    else if (read_exit_code(record, &exit_code))
         tell_death(record, exit_code);
     else
         loop_timer_start(record->patience, PATIENCE_MS);
@@ -231,12 +233,10 @@ void podman_record_forget(struct podman *p, const char *name)
     map_remove(&p->records, name);
 }
 
-/* Is this number still the container's process? Its cgroup bears the container's id; after a reboot, or when
- * numbers came round, the process is somebody else's. */
-static bool is_own_process(const struct podman_record *record, int pid)
+bool podman_is_process_of(int pid, const char *id)
 {
     auto_free char *path = mem_printf("/proc/%d/cgroup", pid), *text = NULL;
-    return file_read(path, 65536, &text, NULL, NULL) == 0 && strstr(text, record->id);
+    return file_read(path, 65536, &text, NULL, NULL) == 0 && strstr(text, id);
 }
 
 /* Asked only of a container whose process has ended while podman calls it running: looks at every process. */
@@ -261,7 +261,7 @@ static bool has_monitor(const struct podman_record *record)
  * running. */
 static bool is_lost(const struct podman_record *record, const struct runtime_container *container)
 {
-    return record->pidfd < 0 && container->pid > 0 && !is_own_process(record, container->pid) &&
+    return record->pidfd < 0 && container->pid > 0 && !podman_is_process_of(container->pid, record->id) &&
            !has_monitor(record);
 }
 
@@ -283,7 +283,7 @@ static void find_cgroup(struct podman_record *record, int pid)
 static void watch_process(struct podman_record *record, int pid)
 {
     find_cgroup(record, pid);
-    record->pidfd = is_own_process(record, pid) ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    record->pidfd = podman_is_process_of(pid, record->id) ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
     if (record->pidfd < 0) { /* ended since podman looked */
         read_oom(record);
         loop_timer_start(record->patience, record->questions ? PATIENCE_MS : 0);
@@ -312,8 +312,9 @@ static void identify(struct podman *p, struct podman_record *record,
     const char *uid = runtime_container_label(container, PODMAN_LABEL "pod.uid");
     const char *kind = runtime_container_label(container, PODMAN_LABEL "container");
     record->sandbox = str_empty(kind);
-    record->cgroup = uid ? mem_printf("%s/pod%s/libpod-%s", root, uid, record->id)
-                         : mem_printf("%s/libpod-%s", root, record->id);
+    const char *prefix = record->own ? "sandbox" : "libpod";
+    record->cgroup = uid ? mem_printf("%s/pod%s/%s-%s", root, uid, prefix, record->id)
+                         : mem_printf("%s/%s-%s", root, prefix, record->id);
     auto_free char *mark = oom_mark(p, record);
     record->oom = file_exists(mark);
 }

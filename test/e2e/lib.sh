@@ -68,7 +68,7 @@ on() { local node=$1; shift; "$minik8s" cluster exec "$node" -- "$@"; }
 field() { k get "$1" "$2" -o "jsonpath=$3"; }
 running_is() { [ "$(k get pods -l "$1" --no-headers 2>/dev/null | grep -c ' Running ')" = "$2" ]; }
 ready_is() { [ "$(field deployment "$1" '{.status.readyReplicas}')" = "$2" ]; }
-containers() { # what podman runs on all nodes: "id started" a line, sandboxes included
+containers() { # what podman runs on all nodes: "id started" a line
     local node
     for node in node-1 node-2 node-3; do podman_of "$node" ps --no-trunc --format '{{.ID}} {{.StartedAt}}'; done | sort
 }

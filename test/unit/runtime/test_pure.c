@@ -131,6 +131,25 @@ static void test_joined_namespaces(void **state)
         assert_string_equal(json_string(json_get(json, joined[i]), "value"), "box");
     }
     assert_null(json_get(json, "pidns"));
+    const struct podman_joined own = {.pid = 7, .shm = "/s/shm", .hostname = "h"};
+    spec.share_pid = true;
+    podman_spec_join(json, &spec, &own);
+    assert_string_equal(json_string(json, "netns.nsmode"), "path");
+    assert_string_equal(json_string(json, "netns.value"), "/proc/7/ns/net");
+    assert_string_equal(json_string(json, "utsns.value"), "/proc/7/ns/uts");
+    assert_string_equal(json_string(json, "pidns.value"), "/proc/7/ns/pid");
+    assert_string_equal(json_string(json, "mounts[0].source"), "/s/shm");
+    assert_string_equal(json_string(json, "mounts[0].destination"), "/dev/shm");
+    assert_string_equal(json_string(json, "env.HOSTNAME"), "h");
+    struct runtime_mount shm = {.destination = (char *)"/dev/shm"}; /* the container's own goes before */
+    struct runtime_pair hostname = {(char *)"HOSTNAME", (char *)"given"};
+    spec.mounts = &shm;
+    spec.environment = &hostname;
+    spec.n_mounts = spec.n_environment = 1;
+    auto_json other = podman_spec_translate(&spec, &options, &facts);
+    podman_spec_join(other, &spec, &own);
+    assert_int_equal(cJSON_GetArraySize(json_get(other, "mounts")), 1);
+    assert_string_equal(json_string(other, "env.HOSTNAME"), "given");
 }
 
 static enum err_code meaning(int status, const char *body, char **message)
