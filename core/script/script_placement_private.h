@@ -206,6 +206,14 @@ cJSON *near_view(const struct placement *placement, const struct pod_class *clas
                  const struct near_row *row);
 void near_fini(struct placement *placement);
 
+/* ---- what is kept from the cache (script_placement.c) ---- */
+
+/* A Node as the cache has it now; false: nothing that policies see has changed. */
+bool node_read(struct placement *placement, const struct cache_item *item);
+void pod_read(struct placement *placement, struct waiting_pod *pod, const struct cache_item *item);
+/* By its claims: tried again when storage changes. */
+void pod_hold(struct placement *placement, struct waiting_pod *pod, bool held);
+void class_drop_verdicts(struct placement *placement, struct pod_class *class);
 void count_on(struct placement *placement, struct waiting_pod *pod, int slot);
 /* So many more pods of the class on the slot, of which so many leave. */
 void count_class(struct placement *placement, struct pod_class *class, int slot, int change, int leaving);
