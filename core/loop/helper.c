@@ -68,7 +68,7 @@ static void free_texts(char **texts)
     free(texts);
 }
 
-static unsigned long long hash_command(char **argv, char **environment)
+static unsigned long long hash_command(const char *const *argv, const char *const *environment)
 {
     auto_str all = {0};
     for (size_t i = 0; argv[i]; i++)
@@ -96,11 +96,16 @@ bool helper_running(const char *pid_file)
     return read_identity(pid_file, &identity);
 }
 
-static int write_identity(const struct helper *h, pid_t pid, struct err **err)
+static int write_identity(const char *pid_file, unsigned long long hash, pid_t pid, struct err **err)
 {
     auto_str text = {0};
-    str_addf(&text, "%d %llu %llx\n", (int)pid, file_process_start_time(pid), h->hash);
-    return file_write_atomic(h->pid_file, text.data, text.len, 0644, err);
+    str_addf(&text, "%d %llu %llx\n", (int)pid, file_process_start_time(pid), hash);
+    return file_write_atomic(pid_file, text.data, text.len, 0644, err);
+}
+
+int helper_identify(const char *pid_file, const char *const *argv, struct err **err)
+{
+    return write_identity(pid_file, hash_command(argv, NULL), getpid(), err);
 }
 
 /* Waits for the end of a process; true when it has ended. */
@@ -192,7 +197,7 @@ static int start(struct helper *h, struct err **err)
                                    h->log_path, h->fds, h->options.n_fds, err);
     if (pid < 0)
         return err_wrap(err, "start %s", h->name);
-    if (write_identity(h, pid, err) < 0 || watch(h, pid, err) < 0) {
+    if (write_identity(h->pid_file, h->hash, pid, err) < 0 || watch(h, pid, err) < 0) {
         kill(pid, SIGKILL); /* our child, not yet reaped: the pid is its own */
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
@@ -246,7 +251,7 @@ struct helper *helper_new(const struct helper_options *options, struct err **err
     h->log_path = mem_strdup(options->log_path);
     h->argv = copy_texts(options->argv);
     h->environment = copy_texts(options->environment);
-    h->hash = hash_command(h->argv, h->environment);
+    h->hash = hash_command(options->argv, options->environment);
     h->pidfd = -1;
     h->backoff_ms = HELPER_BACKOFF_MIN_MS;
     h->restart = loop_timer_new(options->loop, restart, h);

@@ -26,7 +26,9 @@ struct helper;
 struct helper *helper_new(const struct helper_options *options, struct err **err);
 pid_t helper_pid(const struct helper *helper); /* 0 while down */
 int helper_signal(struct helper *helper, int signal_number, struct err **err);
-void helper_free(struct helper *helper);   /* stops watching; the program goes on */
+void helper_free(struct helper *helper); /* stops watching; the program goes on */
+/* Writes this very process into pid_file as if a helper had started it with argv: it may be adopted. */
+int helper_identify(const char *pid_file, const char *const *argv, struct err **err);
 bool helper_running(const char *pid_file); /* whether there is one to adopt; of any configuration */
 /* SIGTERM, up to grace_ms, SIGKILL, removes the pid file; blocking; works without a struct helper. */
 int helper_terminate(const char *pid_file, int grace_ms, struct err **err);

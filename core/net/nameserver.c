@@ -23,7 +23,7 @@
 #define STREAMS_MAX 200
 #define STREAM_IDLE_MS 10000
 
-struct server {
+struct nameserver {
     struct nameserver_options options;
     struct loop *loop;
     struct zone *zone;
@@ -33,7 +33,7 @@ struct server {
 };
 
 struct stream { /* one TCP connection; one question at a time */
-    struct server *server;
+    struct nameserver *server;
     int fd;
     struct loop_fd *watch;
     struct loop_timer *idle;
@@ -46,7 +46,7 @@ struct stream { /* one TCP connection; one question at a time */
 
 /* What a question waits for. */
 struct pending {
-    struct server *server;
+    struct nameserver *server;
     struct sockaddr_in from;
     struct stream *stream; /* NULL: by datagram */
     unsigned char *request;
@@ -58,8 +58,8 @@ struct pending {
 static void stream_reply(struct stream *stream, const unsigned char *answer, size_t len);
 static void stream_end(struct stream *stream);
 
-static void send_to(const struct server *server, const struct sockaddr_in *to, const unsigned char *answer,
-                    size_t len)
+static void send_to(const struct nameserver *server, const struct sockaddr_in *to,
+                    const unsigned char *answer, size_t len)
 {
     sendto(server->udp, answer, len, MSG_DONTWAIT, (const struct sockaddr *)(const void *)to, sizeof(*to));
 }
@@ -131,8 +131,9 @@ static void on_forwarded(void *arg, const unsigned char *answer, size_t len)
     free(p);
 }
 
-static void ask_others(struct server *server, const struct pending *from, const struct dns_question *question,
-                       const char *ask, const unsigned char *request, size_t len)
+static void ask_others(struct nameserver *server, const struct pending *from,
+                       const struct dns_question *question, const char *ask, const unsigned char *request,
+                       size_t len)
 {
     struct pending *p = NEW(struct pending);
     *p = *from;
@@ -153,7 +154,7 @@ static void ask_others(struct server *server, const struct pending *from, const 
 /* ---- a question ---- */
 
 /* The answer's length; 0: none now. */
-static size_t handle(struct server *server, const struct pending *from, const unsigned char *request,
+static size_t handle(struct nameserver *server, const struct pending *from, const unsigned char *request,
                      size_t len, unsigned char *answer)
 {
     struct dns_question question;
@@ -177,7 +178,7 @@ static size_t handle(struct server *server, const struct pending *from, const un
 static void on_datagram(void *arg, unsigned events UNUSED)
 {
     static unsigned char request[DNS_MESSAGE_MAX], answer[DNS_MESSAGE_MAX];
-    struct server *server = arg;
+    struct nameserver *server = arg;
     for (int i = 0; i < BATCH; i++) {
         struct pending from = {0};
         socklen_t size = sizeof(from.from);
@@ -289,7 +290,7 @@ static void on_stream(void *arg, unsigned events)
 
 static void on_connection(void *arg, unsigned events UNUSED)
 {
-    struct server *server = arg;
+    struct nameserver *server = arg;
     int fd = accept4(server->tcp, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return;
@@ -311,7 +312,7 @@ static void on_connection(void *arg, unsigned events UNUSED)
 
 /* ---- the directory ---- */
 
-static void load(struct server *server, const char *name)
+static void load(struct nameserver *server, const char *name)
 {
     auto_free char *path = file_join(server->options.directory, name), *text = NULL;
     auto_err err = NULL;
@@ -326,7 +327,7 @@ static void load(struct server *server, const char *name)
 }
 
 /* All of it: at the start, and when the kernel could not keep up with telling. */
-static int load_all(struct server *server, struct err **err)
+static int load_all(struct nameserver *server, struct err **err)
 {
     size_t count;
     auto_map there = {0};
@@ -347,7 +348,7 @@ static int load_all(struct server *server, struct err **err)
 
 static void on_directory(void *arg, unsigned events UNUSED)
 {
-    struct server *server = arg;
+    struct nameserver *server = arg;
     char buffer[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
     ssize_t n = read(server->watch, buffer, sizeof(buffer));
     for (ssize_t at = 0; at < n;) {
@@ -362,7 +363,7 @@ static void on_directory(void *arg, unsigned events UNUSED)
 
 /* ---- beginning ---- */
 
-static int bound_socket(const struct server *server, int type, struct err **err)
+static int bound_socket(const struct nameserver *server, int type, struct err **err)
 {
     const struct sockaddr_in own = {
         .sin_family = AF_INET, .sin_port = htons(53), .sin_addr = server->options.address};
@@ -381,7 +382,27 @@ static int bound_socket(const struct server *server, int type, struct err **err)
     return bound;
 }
 
-static int server_open(struct server *server, struct err **err)
+/* 1: it is a socket of this kind at our address; its number is ours from now on. */
+static bool is_ours(const struct nameserver *server, int fd, int type)
+{
+    struct sockaddr_in own = {0};
+    int kind = 0;
+    socklen_t len = sizeof(kind), own_len = sizeof(own);
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &len) == 0 && kind == type &&
+           getsockname(fd, (struct sockaddr *)(void *)&own, &own_len) == 0 && own.sin_family == AF_INET &&
+           own.sin_port == htons(53) && own.sin_addr.s_addr == server->options.address.s_addr;
+}
+
+static int own_socket(const struct nameserver *server, const int sockets[NAMESERVER_SOCKETS], int type,
+                      struct err **err)
+{
+    for (int i = 0; i < NAMESERVER_SOCKETS; i++)
+        if (is_ours(server, sockets[i], type))
+            return sockets[i];
+    return bound_socket(server, type, err);
+}
+
+static int server_open(struct nameserver *server, const int sockets[NAMESERVER_SOCKETS], struct err **err)
 {
     server->watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (server->watch < 0)
@@ -389,8 +410,8 @@ static int server_open(struct server *server, struct err **err)
     if (inotify_add_watch(server->watch, server->options.directory,
                           IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE | IN_ONLYDIR) < 0)
         return err_errno(err, errno, "watching %s", server->options.directory);
-    if (load_all(server, err) < 0 || (server->udp = bound_socket(server, SOCK_DGRAM, err)) < 0 ||
-        (server->tcp = bound_socket(server, SOCK_STREAM, err)) < 0)
+    if (load_all(server, err) < 0 || (server->udp = own_socket(server, sockets, SOCK_DGRAM, err)) < 0 ||
+        (server->tcp = own_socket(server, sockets, SOCK_STREAM, err)) < 0)
         return -1;
     return loop_fd_add(server->loop, server->watch, EPOLLIN, on_directory, server, err) &&
                    loop_fd_add(server->loop, server->udp, EPOLLIN, on_datagram, server, err) &&
@@ -399,17 +420,19 @@ static int server_open(struct server *server, struct err **err)
                : -1;
 }
 
-int nameserver_run(const struct nameserver_options *options, struct err **err)
+struct nameserver *nameserver_new(struct loop *loop, const struct nameserver_options *options,
+                                  const int sockets[NAMESERVER_SOCKETS], struct err **err)
 {
-    struct server server = {.options = *options, .udp = -1, .tcp = -1, .watch = -1};
+    struct nameserver *server = NEW(struct nameserver);
+    *server = (struct nameserver){.options = *options, .loop = loop, .udp = -1, .tcp = -1, .watch = -1};
     signal(SIGPIPE, SIG_IGN);
-    server.loop = loop_new(err);
-    if (!server.loop)
-        return -1;
-    server.zone = zone_new(options->domain, &options->pods);
-    server.forwarder = forwarder_new(server.loop, options->resolv_conf, options->address);
-    if (server_open(&server, err) < 0)
-        return -1;
-    loop_run(server.loop); /* until a signal ends the process: there is nothing to save */
-    return 0;
+    server->zone = zone_new(options->domain, &options->pods);
+    server->forwarder = forwarder_new(loop, options->resolv_conf, options->address);
+    return server_open(server, sockets, err) == 0 ? server : NULL; /* or the process ends */
+}
+
+void nameserver_sockets(const struct nameserver *server, int sockets[NAMESERVER_SOCKETS])
+{
+    sockets[0] = server->udp;
+    sockets[1] = server->tcp;
 }

@@ -14,6 +14,7 @@
 
 #include "net/netlink.h"
 
+struct loop;
 struct nameserver_options {
     const char *directory;  /* of the files */
     struct in_addr address; /* where it listens, port 53 */
@@ -23,8 +24,16 @@ struct nameserver_options {
      * "# minik8s-upstream ADDRESS" stands for them. NULL or no server: other names are refused. */
     const char *resolv_conf;
 };
-/* Serves until SIGTERM; returns -1 if it cannot begin. */
-int nameserver_run(const struct nameserver_options *options, struct err **err);
+/* A datagram and a listening socket, both bound; several processes may answer from the same ones. */
+enum { NAMESERVER_SOCKETS = 2 };
+struct nameserver;
+/* Answers on the loop from now on, until the process ends. options and its texts must live as long. sockets:
+ * those of another name server at this address, in any numbers; what is none of them is opened. NULL: it
+ * cannot begin. */
+struct nameserver *nameserver_new(struct loop *loop, const struct nameserver_options *options,
+                                  const int sockets[NAMESERVER_SOCKETS], struct err **err);
+/* Borrowed. */
+void nameserver_sockets(const struct nameserver *server, int sockets[NAMESERVER_SOCKETS]);
 
 /* The parts, for tests. `request` of any content; the answer's length, at most `max` (512 … 65535); 0: there
  * is none to give, -1: somebody else has to be asked. */

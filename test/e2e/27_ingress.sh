@@ -4,7 +4,7 @@
 #uses: curl dig jq nsenter openssl ss
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 74
+plan 77
 
 resolv_before=$(cat /etc/resolv.conf)
 start_cluster 2
@@ -42,6 +42,21 @@ is "… names and paths answer all the while" api "$(ask node-1 http://shop.exam
 pod_named() { shows "A[[:space:]]$(field pod "$1" '{.status.podIP}')\$" names node-2 "$1.db.default.svc.cluster.local"; }
 is "this machine's own shell: a host of an Ingress" "api" "$(curl -s -m 2 http://shop.example.com/api | app)"
 is "this machine's own shell: a Service" "home" "$(curl -s -m 2 http://home.default.svc.cluster.local/ | app)"
+shell_server=$(awk '{print $2}' "$MINIK8S_DIR/resolv.conf") # the two that answer this shell, from the same sockets
+shell_resolver() { cut -d' ' -f1 "$MINIK8S_DIR/resolver$1.pid" 2>/dev/null; }
+shell_asks() { dig +tries=1 +time=2 +short "@$shell_server" home.default.svc.cluster.local; }
+came_back() { local pid; pid=$(shell_resolver "$1") && [ -n "$pid" ] && [ "$pid" != "$2" ] && [ -e "/proc/$pid" ]; }
+for i in "" -2 "" -2 "" -2; do
+    old=$(shell_resolver "$i")
+    kill -KILL "$old"
+    for _ in 1 2 3 4 5; do shell_asks || echo failed; done
+    until_true 5 came_back "$i" "$old" || echo "resolver$i did not come back"
+done >"$work/shell"
+is "this shell's name servers are killed in turn: each question is answered, and they come back" "30 $(field service home '{.spec.clusterIP}')" \
+    "$(sort "$work/shell" | uniq -c | xargs)"
+kill -KILL "$(shell_resolver "")" "$(shell_resolver -2)"
+ok "both are killed: up starts them" "$minik8s" cluster up --host-names yes
+is "… and they answer" "$(field service home '{.spec.clusterIP}')" "$(shell_asks)"
 k apply -f manifests/ingress/names.yaml >/dev/null
 ok "SRV of a Service's named port" until_true 5 shows "SRV[[:space:]]0 100 80 api.default.svc.cluster.local" names node-1 _http._tcp.api.default.svc.cluster.local SRV
 ok "a pod of a StatefulSet by its name" until_true 20 pod_named db-1

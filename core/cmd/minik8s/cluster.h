@@ -54,15 +54,13 @@ pid_t cluster_process_pid(const struct cluster *cluster, const char *name); /* 0
  * containers, resolver). */
 int cluster_power_off(const struct cluster *cluster, const cJSON *node, struct err **err);
 
-/* Another of this program's roles, in this machine's own network; words: NULL-terminated, without the
- * program. */
-int cluster_start_process(const struct cluster *cluster, const char *name, const char *const *words,
-                          struct err **err);
+char *cluster_own_program(void); /* caller frees */
 
 /* ---- cluster_names.c: names in this machine's shell, and its resolvers for the nodes ---- */
 /* The file that names the nodes' upstream resolver; caller frees. */
 char *cluster_names_upstream(const struct cluster *cluster, struct err **err);
 int cluster_names_start(const struct cluster *cluster, struct err **err);
+int cluster_names_stop(const struct cluster *cluster, struct err **err);
 /* mode: auto (unless another cluster has them), yes, no. */
 int cluster_names_take(const struct cluster *cluster, const char *mode, struct err **err);
 /* Puts /etc/resolv.conf back if it is this cluster's. */

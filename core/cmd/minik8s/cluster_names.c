@@ -2,7 +2,8 @@
  * cluster_names: names of the cluster in this machine's own shell, and this machine's resolvers for the
  * nodes.
  *
- * A name server of its own runs here at the bridge's address: names of the cluster from the first node's
+ * Two name servers run here at the bridge's address, from the same sockets, each looking after the other
+ * (resolver.c): names of the cluster from the first node's
  * folder, everything else from the resolvers of this machine. The nodes' name servers ask it for names from
  * outside. If this machine's /etc/resolv.conf is not another cluster's already, it is changed to ask it
  * first, and Service addresses are led to the first node.
@@ -20,12 +21,16 @@
 
 #include "base/file.h"
 #include "cluster.h"
+#include "loop/helper.h"
 
 #define RESOLV_CONF "/etc/resolv.conf"
 #define OWNER "# minik8s cluster "
 #define WAS "# minik8s-was "
 #define UPSTREAM "# minik8s-upstream "
 #define MAX_FILE 65536
+#define STOP_GRACE_MS 3000
+
+static const char *const resolvers[] = {"resolver", "resolver-2"};
 
 static char *host_address(const struct cluster *cluster)
 {
@@ -164,6 +169,11 @@ int cluster_names_release(const char *directory, struct err **err)
 
 /* ---- the name server ---- */
 
+static char *pid_file_of(const struct cluster *cluster, unsigned index)
+{
+    return cluster_path(cluster, "%s.pid", resolvers[index]);
+}
+
 /* Not by its path below nodes/: what has that on its command line ends with the node. */
 static int link_names(const struct cluster *cluster, const char *link, struct err **err)
 {
@@ -187,17 +197,36 @@ char *cluster_names_upstream(const struct cluster *cluster, struct err **err)
 int cluster_names_start(const struct cluster *cluster, struct err **err)
 {
     auto_free char *link = cluster_path(cluster, "names"), *address = host_address(cluster);
-    const char *const options[] = {"resolver",
-                                   "--names",
-                                   link,
-                                   "--address",
-                                   address,
-                                   "--pods",
-                                   json_string_or(cluster->state, "podRange", ""),
-                                   "--resolv-conf",
-                                   RESOLV_CONF,
-                                   NULL};
-    return link_names(cluster, link, err) < 0 ? -1 : cluster_start_process(cluster, "resolver", options, err);
+    auto_free char *program = cluster_own_program(), *log = cluster_path(cluster, "%s.log", resolvers[0]);
+    auto_free char *pid_file = pid_file_of(cluster, 0), *twin = pid_file_of(cluster, 1);
+    const char *const argv[] = {
+        program,         "resolver",  "--names",    link,
+        "--address",     address,     "--pods",     json_string_or(cluster->state, "podRange", ""),
+        "--resolv-conf", RESOLV_CONF, "--pid-file", pid_file,
+        "--twin",        twin,        NULL};
+    if (link_names(cluster, link, err) < 0)
+        return -1;
+    struct loop *loop = loop_new(err);
+    const struct helper_options options = {
+        .name = resolvers[0], .argv = argv, .pid_file = pid_file, .log_path = log, .loop = loop};
+    struct helper *helper = loop ? helper_new(&options, err) : NULL; /* one that runs is adopted */
+    bool started = helper != NULL;
+    helper_free(helper);
+    loop_free(loop);
+    return started ? 0 : -1;
+}
+
+int cluster_names_stop(const struct cluster *cluster, struct err **err)
+{
+    auto_free char *link = cluster_path(cluster, "names");
+    if (unlink(link) < 0 && errno != ENOENT) /* without it none starts the other again */
+        return err_errno(err, errno, "removing %s", link);
+    for (unsigned i = 0; i < COUNT_OF(resolvers); i++) {
+        auto_free char *pid_file = pid_file_of(cluster, i);
+        if (helper_terminate(pid_file, STOP_GRACE_MS, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* Addresses of Services and of pods are reached through the first node. */
@@ -225,7 +254,7 @@ int cluster_names_take(const struct cluster *cluster, const char *mode, struct e
         return err_set(err, ERR_BAD_REQUEST, "--host-names wants auto, yes or no, not \"%s\"", mode);
     bool force = str_eq(mode, "yes");
     auto_err why = NULL;
-    if (!cluster_process_pid(cluster, "resolver"))
+    if (!cluster_process_pid(cluster, resolvers[0]))
         err_set(&why, ERR_UNAVAILABLE, "its name server has ended, see %s/resolver.log", cluster->directory);
     if (why || take(cluster, force, &taken, &why) < 0) {
         if (force)

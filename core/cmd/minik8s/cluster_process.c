@@ -80,28 +80,18 @@ int cluster_stop_process(const struct cluster *cluster, const char *name, bool k
     return 0;
 }
 
-static char *own_program(void)
+char *cluster_own_program(void)
 {
     char path[4096];
     ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
     return n > 0 ? mem_strndup(path, (size_t)n) : mem_strdup("minik8s");
 }
 
-int cluster_start_process(const struct cluster *cluster, const char *name, const char *const *words,
-                          struct err **err)
-{
-    auto_free char *program = own_program();
-    const char *argv[32] = {program};
-    for (size_t i = 0; i < COUNT_OF(argv) - 2 && words[i]; i++)
-        argv[i + 1] = words[i];
-    return start(cluster, name, argv, err);
-}
-
 /* ---- server and manager, on the first node ---- */
 
 int cluster_start_server(const struct cluster *cluster, struct err **err)
 {
-    auto_free char *program = own_program();
+    auto_free char *program = cluster_own_program();
     auto_free char *directory = cluster_path(cluster, "server");
     auto_free char *netns = cluster_path(cluster, "nodes/node-1/netns");
     auto_free char *kubeconfig = cluster_path(cluster, "kubeconfig");
@@ -134,7 +124,7 @@ int cluster_start_server(const struct cluster *cluster, struct err **err)
 
 int cluster_start_manager(const struct cluster *cluster, struct err **err)
 {
-    auto_free char *program = own_program();
+    auto_free char *program = cluster_own_program();
     auto_free char *netns = cluster_path(cluster, "nodes/node-1/netns");
     auto_free char *kubeconfig = cluster_path(cluster, "server/manager.kubeconfig");
     auto_free char *policies = cluster_path(cluster, "policies");
@@ -147,7 +137,7 @@ int cluster_start_manager(const struct cluster *cluster, struct err **err)
 
 int cluster_start_agent(const struct cluster *cluster, const cJSON *node, const char *token, struct err **err)
 {
-    auto_free char *program = own_program();
+    auto_free char *program = cluster_own_program();
     const char *name = json_string_or(node, "name", "");
     auto_free char *directory = cluster_path(cluster, "nodes/%s", name);
     auto_free char *netns = cluster_path(cluster, "nodes/%s/netns", name);

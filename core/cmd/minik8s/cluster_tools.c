@@ -205,7 +205,9 @@ int cluster_restart(const struct cluster_command *command, struct err **err)
         const struct timespec pause = {.tv_sec = command->down_for_s};
         nanosleep(&pause, NULL);
     }
-    if ((parts.server && cluster_start_server(&cluster, err) < 0) ||
+    bool all = parts.server && parts.manager && parts.agents && !parts.agent;
+    if ((all && cluster_names_start(&cluster, err) < 0) ||
+        (parts.server && cluster_start_server(&cluster, err) < 0) ||
         (parts.manager && cluster_start_manager(&cluster, err) < 0) ||
         (parts.agents && each_agent(&cluster, parts.agent, true, false, err) < 0))
         goto out;

@@ -139,8 +139,7 @@ int cluster_down(const struct cluster_command *command, struct err **err)
         return cluster_network_destroy(directory, err); /* an `up` that was killed before its first note */
     }
     int result = -1;
-    if (cluster_names_release(cluster.directory, err) < 0 ||
-        cluster_stop_process(&cluster, "resolver", false, err) < 0)
+    if (cluster_names_release(cluster.directory, err) < 0 || cluster_names_stop(&cluster, err) < 0)
         goto out;
     json_each (node, cluster_nodes(&cluster)) {
         if (stop_machine(&cluster, node, err) < 0)

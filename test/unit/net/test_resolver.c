@@ -371,7 +371,12 @@ static int run_nameserver(int argc, char **argv)
         else if (str_eq(argv[i], "--pods"))
             cidr(argv[i + 1], &options.pods);
     }
-    return nameserver_run(&options, &err) < 0;
+    const int none[NAMESERVER_SOCKETS] = {-1, -1};
+    struct loop *loop = loop_new(&err);
+    if (!nameserver_new(loop, &options, none, &err))
+        return 1;
+    loop_run(loop);
+    return 0;
 }
 
 int main(int argc, char **argv)
