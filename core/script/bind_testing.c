@@ -218,13 +218,18 @@ static int testing_replay(lua_State *L)
     return 1;
 }
 
-/* shadow(world, point, name) → true, or nil, err */
+/* shadow(world, point, name, …) → true, or nil, err */
 static int testing_shadow(lua_State *L)
 {
     struct test_world *test = check_world(L);
     struct err *err = NULL;
-    if (shadow_set(&test->policies, test->world.placement, luaL_checkstring(L, 2), luaL_optstring(L, 3, NULL),
-                   &err) < 0)
+    const char *point = luaL_checkstring(L, 2);
+    for (int i = 3; i <= lua_gettop(L); i++)
+        luaL_checkstring(L, i);
+    auto_json names = cJSON_CreateArray(); /* nothing raises from here on */
+    for (int i = 3; i <= lua_gettop(L); i++)
+        json_push_string(names, lua_tostring(L, i));
+    if (shadow_set(&test->policies, test->world.placement, point, names, &err) < 0)
         return value_push_error(L, err);
     lua_pushboolean(L, true);
     return 1;

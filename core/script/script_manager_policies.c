@@ -88,7 +88,9 @@ static bool holds(const struct policy_list *list, const struct policy_version *v
 static bool is_shadow(const struct script_manager *manager, const struct policy_version *version)
 {
     const struct shadow *shadow = version ? shadow_of(&manager->policies, version->point) : NULL;
-    return shadow && str_eq(shadow->candidate->source->name, version->name);
+    while (shadow && !str_eq(shadow->candidate->source->name, version->name))
+        shadow = shadow->next;
+    return shadow != NULL;
 }
 
 static bool is_active(const struct script_manager *manager, const struct policy_version *version)
@@ -287,17 +289,36 @@ static cJSON *points_by_name(const cJSON *object)
     return points;
 }
 
-/* Those that decide beside the active ones, one for each point. */
+static void add_name(cJSON *names, struct map *seen, const char *name)
+{
+    if (!name || map_has(seen, name))
+        return;
+    map_set(seen, name, seen);
+    json_push_string(names, name);
+}
+
+/* Of shadow, then of shadows, each name once. Caller owns. */
+static cJSON *shadow_names(const cJSON *object, const char *point)
+{
+    auto_map seen = {0};
+    cJSON *names = cJSON_CreateArray();
+    json_each (given, json_at(object, "spec.points")) {
+        if (!str_eq(json_string(given, "point"), point))
+            continue;
+        add_name(names, &seen, json_string(given, "shadow"));
+        json_each (name, json_get(given, "shadows"))
+            add_name(names, &seen, cJSON_GetStringValue(name));
+    }
+    return names;
+}
+
+/* Those that decide beside the active ones. */
 static void apply_shadows(struct script_manager *manager, const cJSON *object, struct str *message)
 {
     map_each (entry, &manager->policies.points) {
-        const char *name = NULL;
-        json_each (given, json_at(object, "spec.points")) {
-            if (str_eq(json_string(given, "point"), entry->key))
-                name = json_string(given, "shadow");
-        }
+        auto_json names = shadow_names(object, entry->key);
         auto_err unknown = NULL;
-        if (shadow_set(&manager->policies, manager->world.placement, entry->key, name, &unknown) < 0)
+        if (shadow_set(&manager->policies, manager->world.placement, entry->key, names, &unknown) < 0)
             str_addf(message, "%sspec.points[%s].shadow: %s", message->len ? "; " : "", entry->key,
                      err_message(unknown));
     }
@@ -409,8 +430,9 @@ static cJSON *profile_status(struct script_manager *manager, const cJSON *object
         json_set_string(entry, "point", names[i]);
         json_set(entry, "policies", known_policies(manager, policies_point(&manager->policies, names[i])));
         const struct shadow *shadow = shadow_of(&manager->policies, names[i]);
-        if (shadow)
-            json_set_string(entry, "shadow", shadow->candidate->source->name);
+        cJSON *shadows = shadow ? json_set(entry, "shadows", cJSON_CreateArray()) : NULL;
+        for (; shadow; shadow = shadow->next)
+            json_push_string(shadows, shadow->candidate->source->name);
     }
     return status;
 }

@@ -488,7 +488,8 @@ cJSON *policies_figures(const struct policies *policies)
             add_list_figures(&figures, &((struct policy_space *)s->value)->active);
     }
     map_each (entry, &policies->shadows)
-        add_figures(&figures, ((struct shadow *)entry->value)->uses);
+        for (const struct shadow *shadow = entry->value; shadow; shadow = shadow->next)
+            add_figures(&figures, shadow->uses);
     auto_free const char **names = map_sorted_keys(&figures);
     cJSON *array = cJSON_CreateArray();
     for (size_t i = 0; names[i]; i++)

@@ -102,11 +102,15 @@ void decision_free(struct decision *decision)
         return;
     for (size_t i = 0; i < RECORD_LISTS; i++)
         record_list_unref(decision->lists[i]);
-    char *const texts[] = {decision->object, decision->ctx,           decision->candidates, decision->states,
-                           decision->result, decision->reasons,       decision->failure,    decision->uid,
-                           decision->shadow, decision->shadow_result, decision->node,       decision->agent};
+    char *const texts[] = {decision->object, decision->ctx,     decision->candidates, decision->states,
+                           decision->result, decision->reasons, decision->failure,    decision->uid,
+                           decision->node,   decision->agent};
     for (size_t i = 0; i < COUNT_OF(texts); i++)
         free(texts[i]);
+    for (size_t i = 0; i < decision->n_shadows; i++) {
+        free(decision->shadows[i].who);
+        free(decision->shadows[i].result);
+    }
     class_text_unref(decision->class);
     free(decision);
 }
@@ -142,11 +146,14 @@ static size_t text_bytes(const char *text)
 
 static size_t decision_bytes(const struct decision *decision)
 {
-    return sizeof(*decision) + text_bytes(decision->object) + text_bytes(decision->ctx) +
+    size_t shadows = 0;
+    for (size_t i = 0; i < decision->n_shadows; i++)
+        shadows += text_bytes(decision->shadows[i].who) + text_bytes(decision->shadows[i].result);
+    return sizeof(*decision) + shadows + text_bytes(decision->object) + text_bytes(decision->ctx) +
            text_bytes(decision->candidates) + text_bytes(decision->states) + text_bytes(decision->result) +
            text_bytes(decision->reasons) + text_bytes(decision->failure) + text_bytes(decision->uid) +
-           text_bytes(decision->shadow) + text_bytes(decision->shadow_result) + text_bytes(decision->node) +
-           text_bytes(decision->agent) + (decision->uid ? JOURNAL_BYTES_PER_DECISION : 0);
+           text_bytes(decision->node) + text_bytes(decision->agent) +
+           (decision->uid ? JOURNAL_BYTES_PER_DECISION : 0);
 }
 
 static void forget_oldest(struct record *record)
@@ -210,6 +217,24 @@ static void add_settings(cJSON *to, const struct decision *decision)
                      json_copy(decision->lists[l]->entries[i].settings));
 }
 
+/* The first one beside the decision's own fields, and all as a list. */
+static void add_shadows(cJSON *json, const struct decision *decision)
+{
+    if (!decision->n_shadows)
+        return;
+    const struct decision_shadow *first = &decision->shadows[0];
+    json_set_string(json, "shadow", first->who);
+    add_json(json, "shadowResult", first->result);
+    json_set_bool(json, "shadowDiffers", first->differs);
+    cJSON *all = json_set(json, "shadows", cJSON_CreateArray());
+    for (size_t i = 0; i < decision->n_shadows; i++) {
+        cJSON *one = json_push(all, cJSON_CreateObject());
+        json_set_string(one, "by", decision->shadows[i].who);
+        add_json(one, "result", decision->shadows[i].result);
+        json_set_bool(one, "differs", decision->shadows[i].differs);
+    }
+}
+
 cJSON *decision_json(const struct decision *decision, bool with_inputs)
 {
     cJSON *json = cJSON_CreateObject();
@@ -232,10 +257,7 @@ cJSON *decision_json(const struct decision *decision, bool with_inputs)
     add_json(json, "reasons", decision->reasons);
     json_set_string(json, "failure", decision->failure);
     json_set_int(json, "cpuMicros", decision->cpu_us);
-    json_set_string(json, "shadow", decision->shadow);
-    add_json(json, "shadowResult", decision->shadow_result);
-    if (decision->shadow)
-        json_set_bool(json, "shadowDiffers", decision->shadow_differs);
+    add_shadows(json, decision);
     if (!with_inputs)
         return json;
     auto_free char *seed = mem_printf("%016llx", (unsigned long long)decision->seed);

@@ -14,6 +14,7 @@
 
 #define RECORD_DECISIONS 36000   /* an hour at 10 a second */
 #define RECORD_BYTES (64u << 20) /* of inputs, results and texts; whichever is reached first */
+#define SHADOWS_MAX 4            /* that decide beside at one point, or at those of one decision */
 #define RECORD_LISTS 4           /* of one scheduling decision: filter, score, and both of near */
 
 struct policy_point;
@@ -41,6 +42,11 @@ struct record_list { /* who was asked, in order */
     size_t count;
 };
 
+struct decision_shadow {
+    char *who, *result; /* "name@hash[: why it failed]"; JSON, or NULL */
+    bool differs;
+};
+
 struct decision {
     uint64_t seq, revision;                  /* revision: of the store, that the inputs are of */
     int64_t at_ns;                           /* wall clock */
@@ -62,10 +68,9 @@ struct decision {
     char *uid;
     int nominated;
     size_t n_resources;
-    uint64_t journal; /* position: the nodes as they were */
-    /* what a shadow would have decided; NULL: there was none */
-    char *shadow, *shadow_result;
-    bool shadow_differs;
+    uint64_t journal;                            /* position: the nodes as they were */
+    struct decision_shadow shadows[SHADOWS_MAX]; /* what others would have decided */
+    size_t n_shadows;
     size_t bytes;
 };
 
@@ -106,7 +111,8 @@ char *record_list_text(const struct record_list *list); /* "spread@1a2b3c4d,binp
 bool decision_about(const struct decision *decision, const char *kind, const char *object);
 
 /* For people and programs: {seq, time, revision, point, kind, object, by, node, result, reasons, failure,
- * cpuMicros, shadow…}; with_inputs: also ctx, candidates, states, settings. Caller owns. */
+ * cpuMicros, shadow… (the first), shadows: [{by, result, differs}]}; with_inputs: also ctx, candidates,
+ * states, settings. Caller owns. */
 cJSON *decision_json(const struct decision *decision, bool with_inputs);
 
 #endif

@@ -82,6 +82,20 @@ static void add_lists(struct str *out, const struct decision *decision)
     str_add_char(out, ']');
 }
 
+static void add_shadows(struct str *out, const struct decision *decision)
+{
+    if (decision->n_shadows)
+        str_add(out, ",\"shadows\":[");
+    for (size_t i = 0; i < decision->n_shadows; i++) {
+        str_add(out, i ? ",{" : "{");
+        add_string(out, "by", decision->shadows[i].who);
+        add_raw(out, "result", decision->shadows[i].result);
+        str_add(out, decision->shadows[i].differs ? ",\"differs\":true}" : "}");
+    }
+    if (decision->n_shadows)
+        str_add_char(out, ']');
+}
+
 void record_text_decision(const struct decision *decision, const char *class_key, struct str *out)
 {
     str_addf(
@@ -103,10 +117,7 @@ void record_text_decision(const struct decision *decision, const char *class_key
     add_string(out, "agent", decision->agent);
     if (decision->node)
         str_addf(out, ",\"nodeSeq\":%llu", (unsigned long long)decision->node_seq);
-    add_string(out, "shadow", decision->shadow);
-    add_raw(out, "shadowResult", decision->shadow_result);
-    if (decision->shadow_differs)
-        str_add(out, ",\"shadowDiffers\":true");
+    add_shadows(out, decision);
     if (decision->past)
         str_add(out, ",\"past\":true");
     str_add_char(out, '}');
@@ -231,6 +242,18 @@ static void take_lists(struct record_reader *reader, struct decision *decision, 
     decision->past = decision->past || !n;
 }
 
+static void take_shadows(struct decision *decision, const cJSON *shadows)
+{
+    json_each (shadow, shadows) {
+        if (decision->n_shadows == SHADOWS_MAX)
+            return;
+        decision->shadows[decision->n_shadows++] =
+            (struct decision_shadow){.who = mem_strdup(json_string_or(shadow, "by", "")),
+                                     .result = raw(shadow, "result"),
+                                     .differs = json_bool(shadow, "differs", false)};
+    }
+}
+
 struct decision *record_read_decision(struct record_reader *reader, const cJSON *json)
 {
     const struct policy_point *point = policies_point(reader->policies, json_string(json, "point"));
@@ -262,8 +285,6 @@ struct decision *record_read_decision(struct record_reader *reader, const cJSON 
     decision->node = text(json, "node");
     decision->agent = text(json, "agent");
     decision->node_seq = (uint64_t)json_int(json, "nodeSeq", 0);
-    decision->shadow = text(json, "shadow");
-    decision->shadow_result = raw(json, "shadowResult");
-    decision->shadow_differs = json_bool(json, "shadowDiffers", false);
+    take_shadows(decision, json_get(json, "shadows"));
     return decision;
 }

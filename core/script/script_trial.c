@@ -291,11 +291,13 @@ bool trial_same(const struct decision *decision, const cJSON *result)
 
 void shadow_free(void *value)
 {
-    struct shadow *shadow = value;
-    trial_free(shadow->trial);
-    candidate_free(shadow->candidate);
-    cJSON_Delete(shadow->uses);
-    free(shadow);
+    for (struct shadow *shadow = value, *next; shadow; shadow = next) {
+        next = shadow->next;
+        trial_free(shadow->trial);
+        candidate_free(shadow->candidate);
+        cJSON_Delete(shadow->uses);
+        free(shadow);
+    }
 }
 
 const struct shadow *shadow_of(const struct policies *policies, const char *point)
@@ -303,49 +305,109 @@ const struct shadow *shadow_of(const struct policies *policies, const char *poin
     return map_get(&policies->shadows, point);
 }
 
-int shadow_set(struct policies *policies, const struct placement *placement, const char *point,
-               const char *name, struct err **err)
+static bool is_the_same(const struct shadow *shadow, const struct policy_version *version,
+                        const cJSON *settings)
 {
-    const struct policy *policy = name ? policies_find(policies, name) : NULL;
-    const struct policy_version *version = policies_current(policy);
-    struct shadow *old = map_get(&policies->shadows, point);
-    if (!name || !version || !str_eq(version->point, point)) {
-        map_remove(&policies->shadows, point);
-        return name ? err_set(err, ERR_NOT_FOUND, "no policy \"%s\" of this point works", name) : 0;
+    return str_eq(shadow->candidate->source->name, version->name) &&
+           str_eq(shadow->candidate->source->hash, version->hash) &&
+           json_equal(shadow->candidate->settings, settings);
+}
+
+/* Out of the list `old`, if it is there as it is now. */
+static struct shadow *take_old(struct shadow **old, const struct policy_version *version,
+                               const cJSON *settings)
+{
+    for (struct shadow **at = old; *at; at = &(*at)->next) {
+        struct shadow *found = *at;
+        if (!is_the_same(found, version, settings))
+            continue;
+        *at = found->next;
+        found->next = NULL;
+        return found;
     }
-    auto_json settings = version->settings ? json_copy(version->settings) : cJSON_CreateObject();
-    if (policy->settings)
-        settings = json_merge_patch(steal(&settings), policy->settings);
-    if (old && str_eq(old->candidate->source->hash, version->hash) &&
-        json_equal(old->candidate->settings, settings))
-        return 0;
+    return NULL;
+}
+
+static struct shadow *shadow_new(struct policies *policies, const struct placement *placement,
+                                 const struct policy_version *version, const cJSON *settings)
+{
     struct shadow *shadow = NEW(struct shadow);
     shadow->trial = trial_new(policies, placement);
     shadow->candidate = NEW(struct candidate);
     shadow->uses = version->uses ? json_copy(version->uses) : NULL;
     shadow->candidate->source = record_source_ref(version->text);
-    shadow->candidate->point = mem_strdup(point);
+    shadow->candidate->point = mem_strdup(version->point);
     shadow->candidate->settings = json_copy(settings);
-    shadow->trial->live = str_eq(point, "scheduler.score");
-    map_set(&policies->shadows, point, shadow);
-    policies->epoch++;
-    return 0;
+    shadow->trial->live = str_eq(version->point, "scheduler.score");
+    return shadow;
+}
+
+/* NULL: not known, which is said. *changed: it is not one of before. */
+static struct shadow *find_shadow(struct policies *policies, const struct placement *placement,
+                                  const char *point, const char *name, struct shadow **old, bool *changed,
+                                  struct err **err)
+{
+    const struct policy *policy = name ? policies_find(policies, name) : NULL;
+    const struct policy_version *version = policies_current(policy);
+    if (!version || !str_eq(version->point, point)) {
+        err_set(err, ERR_NOT_FOUND, "no policy \"%s\" of this point works", name ? name : "");
+        return NULL;
+    }
+    auto_json settings = version->settings ? json_copy(version->settings) : cJSON_CreateObject();
+    if (policy->settings)
+        settings = json_merge_patch(steal(&settings), policy->settings);
+    struct shadow *shadow = take_old(old, version, settings);
+    *changed = *changed || !shadow;
+    return shadow ? shadow : shadow_new(policies, placement, version, settings);
+}
+
+int shadow_set(struct policies *policies, const struct placement *placement, const char *point,
+               const cJSON *names, struct err **err)
+{
+    struct shadow *old = map_take(&policies->shadows, point), *first = NULL, **end = &first;
+    size_t count = 0;
+    int rc = 0;
+    bool changed = false;
+    json_each (name, names) {
+        if (++count > SHADOWS_MAX) {
+            rc =
+                rc < 0 ? rc : err_set(err, ERR_INVALID, "at most %d policies can decide beside", SHADOWS_MAX);
+            break;
+        }
+        struct shadow *shadow = find_shadow(policies, placement, point, cJSON_GetStringValue(name), &old,
+                                            &changed, rc < 0 ? NULL : err);
+        if (!shadow) {
+            rc = -1;
+            continue;
+        }
+        *end = shadow;
+        end = &shadow->next;
+    }
+    if (first)
+        map_set(&policies->shadows, point, first);
+    policies->epoch += changed;
+    shadow_free(old);
+    return rc;
+}
+
+static void ask_shadow(struct shadow *shadow, struct decision *decision)
+{
+    auto_json result = NULL;
+    auto_free char *failure = NULL;
+    trial_replay(shadow->trial, decision, shadow->candidate, &result, &failure);
+    shadow->asked++;
+    shadow->failed += failure != NULL;
+    struct decision_shadow *said = &decision->shadows[decision->n_shadows++];
+    said->who = mem_printf("%s@%.8s%s%s", shadow->candidate->source->name, shadow->candidate->source->hash,
+                           failure ? ": " : "", failure ? failure : "");
+    said->result = result ? json_print(result) : NULL;
+    said->differs = failure || !trial_same(decision, result);
+    shadow->differed += said->differs;
 }
 
 void shadow_decision(struct policies *policies, const char *point, struct decision *decision)
 {
     struct shadow *shadow = map_get(&policies->shadows, point);
-    auto_json result = NULL;
-    auto_free char *failure = NULL;
-    if (!shadow || decision->shadow)
-        return;
-    trial_replay(shadow->trial, decision, shadow->candidate, &result, &failure);
-    shadow->asked++;
-    shadow->failed += failure != NULL;
-    decision->shadow =
-        mem_printf("%s@%.8s%s%s", shadow->candidate->source->name, shadow->candidate->source->hash,
-                   failure ? ": " : "", failure ? failure : "");
-    decision->shadow_result = result ? json_print(result) : NULL;
-    decision->shadow_differs = failure || !trial_same(decision, result);
-    shadow->differed += decision->shadow_differs;
+    for (; shadow && decision->n_shadows < SHADOWS_MAX; shadow = shadow->next)
+        ask_shadow(shadow, decision);
 }

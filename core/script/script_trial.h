@@ -38,17 +38,19 @@ bool trial_refuses(struct trial *trial, const struct decision *decision, const c
 /* ---- live ---- */
 
 struct shadow {
+    struct shadow *next; /* of the same point, SHADOWS_MAX at most */
     struct trial *trial;
     struct candidate *candidate;
     cJSON *uses; /* figures that it wants */
     uint64_t asked, differed, failed;
 };
-/* Which policy decides beside the active ones at the point; name NULL: none. ERR_NOT_FOUND: not known. */
+/* Which policies decide beside the active ones at the point, an array of names. Those that are not known are
+ * left out: ERR_NOT_FOUND; what is too many, too: ERR_INVALID. Those that were there before go on. */
 int shadow_set(struct policies *policies, const struct placement *placement, const char *point,
-               const char *name, struct err **err);
-const struct shadow *shadow_of(const struct policies *policies, const char *point); /* or NULL */
-void shadow_free(void *shadow);
-/* Asks the shadow of the decision's point, if any, and notes in the decision what it says. */
+               const cJSON *names, struct err **err);
+const struct shadow *shadow_of(const struct policies *policies, const char *point); /* the first, or NULL */
+void shadow_free(void *shadow);                                                     /* with those after it */
+/* Asks the shadows of the point, if any, and notes in the decision what they say. */
 void shadow_decision(struct policies *policies, const char *point, struct decision *decision);
 
 #endif

@@ -61,8 +61,8 @@ function World:replay(source)
 end
 
 --- The policy of that name decides beside the active ones of the point, without effect; nil: none does.
-function World:shadow(point, name)
-    return native.shadow(self.native, point, name)
+function World:shadow(point, ...)
+    return native.shadow(self.native, point, ...)
 end
 
 --- The recorded decisions with their inputs, oldest first.

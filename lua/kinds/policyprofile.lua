@@ -25,6 +25,7 @@ return {
                 settings = { type = "object", ["x-kubernetes-preserve-unknown-fields"] = true, description = "Values for its settings; they win over the Policy's." },
               } } },
             shadow = { type = "string", description = "Name of a policy that decides too, without effect; minikubectl policy log lists the differences." },
+            shadows = { type = "list", maxItems = 4, items = { type = "string" }, description = "Names of several that do." },
           } } },
       } },
       status = { type = "object", ["x-kubernetes-preserve-unknown-fields"] = true, description = "What became of it.", properties = {
@@ -42,7 +43,7 @@ return {
         points = { type = "list", mergeKey = "point", description = "All decisions with the policies that are known for them.", items = {
           type = "object", properties = {
             point = { type = "string", description = "The decision." },
-            shadow = { type = "string", description = "Who decides too, without effect." },
+            shadows = { type = "list", items = { type = "string" }, description = "Who decides too, without effect." },
             policies = { type = "list", mergeKey = "name", description = "Those that decide in their order, then the others.", items = {
               type = "object", properties = {
                 name = { type = "string", description = "Name of the policy." },

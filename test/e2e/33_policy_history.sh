@@ -2,7 +2,7 @@
 # What was decided can be looked up, taken again exactly, and compared with what another policy would have decided: from the
 # record, and live beside the active ones. Choices and settings change without a restart.
 . "$(dirname "$0")/lib.sh"
-plan 63
+plan 65
 start_cluster
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
@@ -49,6 +49,11 @@ ok "policy shadow: it decides beside" k policy shadow "$work/first.lua"
 ok "three more pods run" deploy again 3
 is "without effect" "node-1 node-2 node-3" "$(k get pods -l app=again -o jsonpath='{range .items[*]}{.spec.nodeName}{"\n"}{end}' | sort | xargs)"
 is "what it would have decided stands beside" 2 "$(log --point=scheduler.score | jq '[.decisions[] | select(.object | startswith("default/again-")) | select(.shadowDiffers and .shadowResult.node == "node-2")] | length')"
+ok "a second candidate joins" k policy shadow scheduler.score first binpack
+k run beside --image=localhost/m8-web:1 >/dev/null
+k wait pod/beside --for=condition=Ready --timeout=60s >/dev/null
+matches "both stand in the log" 'default/beside +node-[123] +first (=|≠) node-[123], binpack (=|≠) node-' "$(k policy log --object=default/beside --point=scheduler.score)"
+k delete pod beside --wait=false >/dev/null
 ok "policy shadow none" k policy shadow scheduler.score none
 
 ok "policy disable takes one out" k policy disable scheduler.score preferred

@@ -38,7 +38,26 @@ cJSON *policy_active(const cJSON *profile, const char *point)
 
 /* ---- shadow ---- */
 
-static int set_shadow(struct kubectl *k, const char *point, const char *name)
+/* Those that decide beside at the point now, each with its place in the profile. */
+static cJSON *shadows_of(const cJSON *entry)
+{
+    cJSON *names = json_get(entry, "shadows") ? json_copy(json_get(entry, "shadows")) : cJSON_CreateArray();
+    if (json_string(entry, "shadow"))
+        json_push_string(names, json_string(entry, "shadow"));
+    return names;
+}
+
+static void add_shadow(cJSON *names, const char *name)
+{
+    json_each (known, names) {
+        if (str_eq(cJSON_GetStringValue(known), name))
+            return;
+    }
+    json_push_string(names, name);
+}
+
+/* names: instead of those of now; join: beside them. */
+static int set_shadows(struct kubectl *k, const char *point, char *const *names, int count, bool join)
 {
     auto_err err = NULL;
     auto_json profile = policy_profile(k, &err);
@@ -54,19 +73,27 @@ static int set_shadow(struct kubectl *k, const char *point, const char *name)
         json_set_string(entry, "point", point);
         json_set(entry, "policies", cJSON_CreateArray());
     }
-    json_set_string(entry, "shadow", name);
+    auto_json shadows = join ? shadows_of(entry) : cJSON_CreateArray();
+    for (int i = 0; i < count; i++)
+        add_shadow(shadows, names[i]);
+    json_remove(entry, "shadow");
+    json_remove(entry, "shadows");
+    if (shadows->child)
+        json_set(entry, "shadows", json_copy(shadows));
     int code = policy_put_profile(k, profile, before, point);
-    if (!code && name)
-        printf("%s decides at %s without effect; see: minikubectl policy log --point=%s\n", name, point,
-               point);
+    json_each (name, code ? NULL : shadows)
+        printf("%s decides at %s without effect; see: minikubectl policy log --point=%s\n", name->valuestring,
+               point, point);
     return code;
 }
 
-/* shadow FILE.lua | shadow POINT NAME | shadow POINT none */
+/* shadow FILE.lua: joins those of its point | shadow POINT NAME… | shadow POINT none */
 int policy_shadow(struct kubectl *k)
 {
-    if (k->n_args == 3)
-        return set_shadow(k, k->args[1], str_eq(k->args[2], "none") ? NULL : k->args[2]);
+    if (k->n_args > 2) {
+        bool none = k->n_args == 3 && str_eq(k->args[2], "none");
+        return set_shadows(k, k->args[1], k->args + 2, none ? 0 : k->n_args - 2, false);
+    }
     auto_err err = NULL;
     const char *path = k->args[1];
     auto_free char *source = NULL;
@@ -74,7 +101,7 @@ int policy_shadow(struct kubectl *k)
         return kubectl_refuse(err);
     auto_free char *name = policy_field(source, "name"), *point = policy_field(source, "point");
     int code = policy_apply_file(k, path);
-    return code ? code : set_shadow(k, point, name);
+    return code ? code : set_shadows(k, point, (char *const[]){name}, 1, true);
 }
 
 /* ---- diff ---- */

@@ -103,6 +103,20 @@ static char *reasons_text(const cJSON *decision)
     return str_take(&text);
 }
 
+/* "= 3", "≠ node-2"; several: "zone ≠ node-2, other = node-1". */
+static char *shadows_text(const cJSON *shadows)
+{
+    auto_str text = {0};
+    json_each (shadow, shadows) {
+        auto_free char *result = result_text(json_get(shadow, "result"));
+        const char *by = json_string_or(shadow, "by", "");
+        if (shadows->child->next)
+            str_addf(&text, "%s%.*s ", text.len ? ", " : "", (int)strcspn(by, "@"), by);
+        str_addf(&text, "%s %s", json_bool(shadow, "differs", false) ? "≠" : "=", result);
+    }
+    return str_take(&text);
+}
+
 /* 2026-11-29T11:22:33.123456Z → 11:22:33.123 */
 static const char *clock_text(const cJSON *decision, char text[16])
 {
@@ -119,11 +133,7 @@ static void print_decisions(const cJSON *answer)
     json_each (decision, json_get(answer, "decisions")) {
         char at[16];
         auto_free char *result = result_text(json_get(decision, "result"));
-        auto_free char *shadowed = result_text(json_get(decision, "shadowResult"));
-        auto_free char *shadow =
-            json_get(decision, "shadow")
-                ? mem_printf("%s%s", json_bool(decision, "shadowDiffers", false) ? "≠ " : "= ", shadowed)
-                : mem_strdup("");
+        auto_free char *shadow = shadows_text(json_get(decision, "shadows"));
         auto_free char *reasons = reasons_text(decision);
         const char *node = json_string(decision, "node");
         auto_free char *by =

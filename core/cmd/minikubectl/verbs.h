@@ -120,7 +120,7 @@
       "policy (list | show NAME | apply -f FILE.lua | use POINT NAME… | rollback POINT | disable POINT "   \
       "NAME |\n"                                                                                             \
       "         settings POINT NAME [KEY=VALUE…] | log [--plot] | test [FILE.lua] [--replay=1h] |\n"       \
-      "         shadow (FILE.lua | POINT NAME | POINT none) | diff (NAME | -f FILE.lua))",                   \
+      "         shadow (FILE.lua | POINT NAME… | POINT none) | diff (NAME | -f FILE.lua))",                  \
       "minikubectl policy list\n  minikubectl policy apply -f zone.lua\n"                                    \
       "  minikubectl policy use scheduler.score zone\n"                                                      \
       "  minikubectl policy log --object=default/web-1\n  minikubectl policy log --plot --since=10m\n"       \

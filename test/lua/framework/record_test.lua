@@ -279,6 +279,29 @@ return {
         testing.equal(world:replay().differ, 0)
     end,
 
+    ["several shadows decide beside, each by itself"] = function()
+        local world = testing.world()
+        assert(world:shadow("scheduler.score", "binpack", "least-requested", "spread"))
+        turmoil(3, 25, world)
+        local differed = { 0, 0, 0 }
+        for _, decision in ipairs(placements(world)) do
+            testing.equal(#decision.shadows, 3)
+            for i, name in ipairs({ "binpack", "least-requested", "spread" }) do
+                testing.contains(decision.shadows[i].by, name .. "@")
+                if decision.shadows[i].differs then differed[i] = differed[i] + 1 end
+            end
+        end
+        assert(differed[1] > 0 and differed[1] ~= differed[3], table.concat(differed, " "))
+        testing.equal(world:replay().differ, 0)
+        local function refused(part, ...)
+            local fine, why = world:shadow("scheduler.score", ...)
+            testing.equal(fine, nil)
+            testing.contains(why.message, part)
+        end
+        refused('"nobody"', "binpack", "nobody")
+        refused("at most 4", "binpack", "spread", "least-requested", "cost", "gpu")
+    end,
+
     ["a shadow says what a replay says later"] = function()
         local world = testing.world()
         assert(world:policy(REMEMBERS))

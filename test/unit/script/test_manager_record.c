@@ -162,6 +162,19 @@ static void test_shadow(void **state UNUSED)
         differ += json_bool(decision, "shadowDiffers", false);
     }
     assert_int_equal(differ, 2); /* without effect: they are spread over both */
+    auto_reply two =
+        ask_type(cluster->api, "PATCH", PROFILE, "application/merge-patch+json",
+                 "{'spec':{'points':[{'point':'scheduler.score','shadows':['second','binpack']}]}}");
+    assert_int_equal(two.status, 200);
+    pass(cluster, 1);
+    add_pod(cluster, "both", "200m");
+    pass(cluster, 1);
+    auto_reply beside =
+        query(cluster, "beside", "{'action':'log','object':'default/both','point':'scheduler.score'}");
+    assert_non_null(strstr(text_at(&beside, "status.answer.decisions[0].shadows[0].by"), "second@"));
+    assert_non_null(strstr(text_at(&beside, "status.answer.decisions[0].shadows[1].by"), "binpack@"));
+    auto_reply listed = ask(cluster->api, "GET", PROFILE, NULL);
+    assert_non_null(strstr(listed.text, "\"shadows\":[\"second\",\"binpack\"]"));
     set_shadow(cluster, "'nobody'");
     auto_reply profile = ask(cluster->api, "GET", PROFILE, NULL);
     assert_at(profile, "status.state", "Degraded");
