@@ -440,7 +440,8 @@ static bool holds_bad(const struct policy_list *list)
 void policies_recover(struct policies *policies)
 {
     struct sandbox *sandbox = &policies->sandbox;
-    if (sandbox->used > SANDBOX_MEMORY / 4 * 3)
+    bool lost = sandbox->cut || sandbox->starved; /* nothing in it is worth to be collected */
+    if (!lost && sandbox->used > SANDBOX_MEMORY / 4 * 3)
         lua_gc(sandbox->L, LUA_GCCOLLECT, 0);
     if (sandbox_spoiled(sandbox))
         sandbox_rebuild(sandbox);

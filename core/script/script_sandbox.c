@@ -6,10 +6,14 @@
  * single C call (concatenation, lower) runs no hook; blocks are capped so that no single C call takes long;
  * own functions replace those of the library whose work is not linear.
  */
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
 #include "script/script_sandbox.h"
+
+#define CLOSE_BESIDE (1u << 20)
+#define CLOSING_MAX 2 /* states of SANDBOX_MEMORY that wait to be given back */
 
 static int64_t thread_cpu_ns(void)
 {
@@ -138,9 +142,48 @@ void sandbox_fini(struct sandbox *sandbox)
     sandbox->L = NULL;
 }
 
+/* ---- giving a state back ---- */
+
+static atomic_int closing; /* threads under way */
+
+static void *allocate_plainly(void *arg UNUSED, void *block, size_t old_size UNUSED, size_t new_size)
+{
+    if (new_size)
+        return mem_resize(block, 1, new_size);
+    free(block);
+    return NULL;
+}
+
+static void *close_state(void *arg)
+{
+    lua_close(arg);
+    atomic_fetch_sub(&closing, 1);
+    return NULL;
+}
+
+/* Millions of small objects take longer to give back than the policy had to make them. */
+static bool close_beside(lua_State *L)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (atomic_fetch_add(&closing, 1) >= CLOSING_MAX || pthread_attr_init(&attributes) != 0) {
+        atomic_fetch_sub(&closing, 1);
+        return false;
+    }
+    lua_setallocf(L, allocate_plainly, NULL);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    bool runs = pthread_create(&thread, &attributes, close_state, L) == 0;
+    pthread_attr_destroy(&attributes);
+    if (!runs)
+        atomic_fetch_sub(&closing, 1);
+    return runs;
+}
+
 void sandbox_rebuild(struct sandbox *sandbox)
 {
-    lua_close(sandbox->L);
+    bool large = sandbox->used > CLOSE_BESIDE && !sandbox->simulated;
+    if (!large || !close_beside(sandbox->L))
+        lua_close(sandbox->L);
     sandbox->generation++;
     open_state(sandbox);
 }

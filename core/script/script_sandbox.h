@@ -4,15 +4,15 @@
  * host or not end.
  *
  * Only while a call is under way the cap and the deadline hold; what the host itself does in the state cannot
- * fail. One thread. After a cut off or out of memory the state is rebuilt: `generation` moves and every
- * reference into it is void.
+ * fail. One thread (and one that gives memory back). After a cut off or out of memory the state is rebuilt:
+ * `generation` moves and every reference into it is void.
  */
 #ifndef M8_SCRIPT_SANDBOX_H
 #define M8_SCRIPT_SANDBOX_H
 
 #include "script/script_private.h"
 
-#define SANDBOX_BUDGET_MS 50
+#define SANDBOX_BUDGET_MS 40 /* of CPU time: with the stop itself and a new state it stays under 50 */
 #define SANDBOX_MEMORY (64u << 20)
 #define SANDBOX_MAX_BLOCK (512u << 10) /* one string or table part: bounds every single C call */
 #define SANDBOX_HOOK_EVERY 250         /* instructions */
@@ -33,6 +33,8 @@ struct sandbox {
 
 void sandbox_init(struct sandbox *sandbox, bool simulated);
 void sandbox_fini(struct sandbox *sandbox);
+/* Takes little of this thread's time: what a large old state holds is given back by a thread that ends then.
+ */
 void sandbox_rebuild(struct sandbox *sandbox);
 
 /* Pushes a fresh environment: what a policy may name. */

@@ -174,11 +174,27 @@ static double ask_score(bool *fallback)
     return result && result->child ? result->child->valuedouble : -1;
 }
 
-/* Each: accepted (it is calm in its example), cut off or refused in its decision, within 50 ms and what the
- * default needs; the next decision by the good policy is untouched. */
+/* What the default's decision takes in a state that was just made. */
+static double default_ms(void)
+{
+    bool fallback;
+    double least = 1e9;
+    use("good");
+    for (int i = 0; i < 20; i++) {
+        sandbox_rebuild(&policies.sandbox);
+        double begin = cpu_ms();
+        assert_true(ask_score(&fallback) == 7);
+        least = cpu_ms() - begin < least ? cpu_ms() - begin : least;
+    }
+    return least;
+}
+
+/* Each: accepted (it is calm in its example), cut off or refused in its decision, within 50 ms of this thread
+ * besides what the default needs, the new state included; the next decision by the good policy is untouched.
+ */
 static void test_bodies(void **state UNUSED)
 {
-    double worst = 0;
+    double worst = 0, own = default_ms();
     const char *slowest = "";
     for (size_t i = 0; i < COUNT_OF(bodies); i++) {
         struct err *err = NULL;
@@ -189,7 +205,7 @@ static void test_bodies(void **state UNUSED)
         use("evil");
         double begin = cpu_ms();
         double score = ask_score(&fallback);
-        double took = cpu_ms() - begin;
+        double took = cpu_ms() - begin - own;
         if (took > worst) {
             worst = took;
             slowest = bodies[i].name;
@@ -198,14 +214,15 @@ static void test_bodies(void **state UNUSED)
             fail_msg("%s: was not stopped", bodies[i].name);
         if (score != -1 && score != 7) /* no standard list here: the shipped list may be empty */
             fail_msg("%s: the decision was %g", bodies[i].name, score);
-        if (took > 90)
+        if (took > 50)
             fail_msg("%s: took %.0f ms of CPU", bodies[i].name, took);
         use("good");
         if (ask_score(&fallback) != 7 || fallback)
             fail_msg("%s: the next policy was affected", bodies[i].name);
         policies_remove(&policies, "evil");
     }
-    print_message("%zu hostile scripts, the slowest took %.1f ms (%s)\n", COUNT_OF(bodies), worst, slowest);
+    print_message("%zu hostile scripts, the slowest took %.1f ms (%s); the default %.1f ms\n",
+                  COUNT_OF(bodies), worst, slowest, own);
     assert_true(troubles >= (int)COUNT_OF(bodies));
 }
 
