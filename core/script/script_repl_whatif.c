@@ -189,13 +189,44 @@ static int feed(struct whatif *w, struct repl_session *session, const struct rep
 
 /* ---- deciding ---- */
 
+/* What the pod's claims allow, as the scheduler sees it: {facts, problem}, or NULL: it has none. Caller owns.
+ */
+static int ask_claims(struct whatif *w, const char *key, cJSON **claims, struct err **err)
+{
+    lua_State *L = w->L;
+    *claims = NULL;
+    if (state_require(L, "framework.volume_facts", err) < 0)
+        return -1;
+    lua_getfield(L, -1, "of_key");
+    lua_remove(L, -2);
+    bind_world_push(L, &w->world);
+    lua_pushstring(L, key);
+    if (state_call(L, 2, 1, err) < 0)
+        return -1;
+    bool none = lua_isnil(L, -1);
+    if (!none)
+        *claims = value_take_safe(L, -1, VALUE_MAX_NODES, err);
+    lua_pop(L, 1);
+    return none || *claims ? 0 : -1;
+}
+
 static int place(struct whatif *w, const char *key, cJSON *out, struct err **err)
 {
     struct placement_result result = {0};
     size_t count = 0;
+    auto_json claims = NULL;
+    if (ask_claims(w, key, &claims, err) < 0)
+        return -1;
+    if (json_string(claims, "problem")) { /* the scheduler would not ask any policy */
+        auto_free char *message = mem_printf("0/%zu nodes are available: %s.", cache_count(w->cache, "nodes"),
+                                             json_string(claims, "problem"));
+        json_set_string(out, "message", message);
+        return 0;
+    }
     free(placement_pending(w->world.placement, (double)w->world.wall_ns / 1e9, 1,
                            &count)); /* takes up what has come */
-    if (placement_place(w->world.placement, key, NULL, (double)w->world.wall_ns / 1e9, &result, err) < 0)
+    if (placement_place(w->world.placement, key, json_get(claims, "facts"), (double)w->world.wall_ns / 1e9,
+                        &result, err) < 0)
         return -1;
     json_set_string(out, "node", result.node);
     if (result.node)

@@ -1,5 +1,6 @@
 -- What the claims of a pod mean for its placing: why it cannot be placed yet, which nodes each claim allows, and which claims
 -- wait for the choice of a node.
+local m8 = require("m8")
 local volumes = require("framework.volumes")
 local facts = {}
 
@@ -88,6 +89,15 @@ function facts.of(world, pod, taken)
         found.problem = found.problem or look(world, found, pod, claim, taken)
     end
     return found
+end
+
+--- The same about one pod by itself, as data: { facts = …, problem = text }; nil: it has no claims.
+function facts.of_key(world, key)
+    local pod = world:item("pods", key)
+    if not pod or #volumes.claims_of(pod.name, pod["spec.volumes"]) == 0 then return nil end
+    local found = facts.of(world, pod, {})
+    local problem = found.problem or found.under_way and "a claim's volume is being made on the node that was chosen" or nil
+    return { facts = m8.array(found.facts), problem = problem }
 end
 
 return facts

@@ -234,6 +234,11 @@ static void test_reads_and_writes(void **state)
     leave(&peer);
 }
 
+#define CLAIM_BOUND                                                                                          \
+    "{'apiVersion':'v1','kind':'PersistentVolumeClaim','metadata':{'name':'c'},'spec':{'accessModes':["      \
+    "'ReadWriteOnce'],'storageClassName':'','volumeName':'v','resources':{'requests':{'storage':'1Gi'}}},"   \
+    "'status':{'phase':'Bound'}}"
+
 static void test_decisions(void **state)
 {
     struct cluster *cluster = *state;
@@ -257,6 +262,38 @@ static void test_decisions(void **state)
                                         "k.pods('first').spec.nodeName",
                                         second);
     expect_run(&peer, packed, "true");
+    /* Where the volume of its claim can be reached counts as it does for the scheduler. */
+    expect_run(&peer,
+               "k.apply{kind='PersistentVolume', metadata={name='v'}, spec={capacity={storage='1Gi'}, "
+               "accessModes={'ReadWriteOnce'}, storageClassName='', hostPath={path='/x'}, "
+               "claimRef={namespace='default', name='c'}, nodeAffinity={required={nodeSelectorTerms={{"
+               "matchExpressions={{key='kubernetes.io/hostname', operator='In', values={'n2'}}}}}}}}}.kind",
+               "PersistentVolume");
+    expect_run(
+        &peer,
+        "k.apply{kind='PersistentVolumeClaim', metadata={name='c'}, spec={accessModes={'ReadWriteOnce'}, "
+        "storageClassName='', volumeName='v', resources={requests={storage='1Gi'}}}}.kind",
+        "PersistentVolumeClaim");
+    expect_run(&peer,
+               "for _, n in ipairs{'n1', 'n2'} do k.patch('node/' .. n, {metadata={labels={"
+               "['kubernetes.io/hostname']=n}}}) end",
+               "");
+    expect_run(
+        &peer,
+        "pv = {metadata={name='third'}, spec={containers={{name='c', image='i'}}, volumes={{name='v', "
+        "persistentVolumeClaim={claimName='c'}}}}} wants = [[return { api = 1, point = 'scheduler.score', "
+        "name = 'wants', run = function(_, node) return node.name == 'n1' and 100 or 0 end, examples = { "
+        "{ candidate = { name = 'n1' }, expect = 100 } } }]]",
+        "");
+    expect_run(&peer, "k.whatif{source=wants, pod=pv}.would_be.message",
+               "unbound immediate PersistentVolumeClaims");
+    expect_run(&peer, "k.whatif{source=wants, pod=pv}.would_be.node", "nil");
+    expect(cluster->api, 200, "PUT", "/api/v1/namespaces/default/persistentvolumeclaims/c/status",
+           CLAIM_BOUND);
+    expect_run(&peer, "while k.get('pvc/c').status.phase ~= 'Bound' do sleep(0.01) end", "");
+    expect_run(&peer, "k.whatif{source=wants, pod=pv}.would_be.node", "n2");
+    expect_run(&peer, "k.whatif{source=wants, pod=pv}.now.node", "n2");
+    expect_run(&peer, "pv.spec.volumes = nil return k.whatif{source=wants, pod=pv}.would_be.node", "n1");
     expect_run(&peer, "k.delete('pod/first', {grace=0})", "");
     expect_run(&peer, "k.whatif{policy='binpack', pod='first', at=r}.would_be.node", "n");
     expect_run(&peer, "k.whatif{policy='binpack', pod='first'}", "there is no pod default/first");
