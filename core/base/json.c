@@ -193,3 +193,13 @@ char *json_print_pretty(const cJSON *json)
         str_add(&out, "null");
     return str_take(&out);
 }
+
+unsigned json_depth(const cJSON *json)
+{
+    unsigned deepest = 0;
+    json_each (child, json) {
+        unsigned depth = json_depth(child);
+        deepest = depth > deepest ? depth : deepest;
+    }
+    return deepest + (cJSON_IsArray(json) || cJSON_IsObject(json));
+}

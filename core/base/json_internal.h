@@ -24,6 +24,8 @@ int json_scan_text(const char *text, size_t len, struct json_scan *scan, struct 
 /* True if the Raw node (or text) is a JSON integer. */
 bool json_is_integer_text(const char *text);
 
+/* Objects and arrays within each other; 0: a scalar. */
+unsigned json_depth(const cJSON *json);
 /* Appends to an object or array without looking whether the key is there; constant time. */
 void json_link_last(cJSON *parent, cJSON *node);
 

@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "base/json.h"
+#include "base/json_internal.h"
 
 #define OPERATIONS_MAX 10000
 #define COPIED_MAX 200000
@@ -98,16 +98,6 @@ static cJSON *resolve(const struct patch *patch, const struct pointer *pointer, 
     return json;
 }
 
-static unsigned depth_of(const cJSON *json)
-{
-    unsigned deepest = 0;
-    json_each (child, json) {
-        unsigned depth = depth_of(child);
-        deepest = depth > deepest ? depth : deepest;
-    }
-    return deepest + (cJSON_IsArray(json) || cJSON_IsObject(json));
-}
-
 static size_t count_nodes(const cJSON *json)
 {
     size_t n = 1;
@@ -133,7 +123,7 @@ static void insert_before(cJSON *array, cJSON *following, cJSON *item)
 static int insert(struct patch *patch, const struct pointer *pointer, const char *path, cJSON *value)
 {
     auto_json owned = value;
-    if (pointer->n + depth_of(owned) > JSON_MAX_DEPTH)
+    if (pointer->n + json_depth(owned) > JSON_MAX_DEPTH)
         return does_not_fit(patch, path, "would be nested too deeply");
     if (pointer->n == 0) {
         cJSON_Delete(patch->root);
@@ -182,7 +172,7 @@ static int replace(struct patch *patch, const struct pointer *pointer, const cha
     cJSON *parent = pointer->n ? resolve(patch, pointer, pointer->n - 1) : NULL;
     if (!cJSON_IsArray(parent))
         return insert(patch, pointer, path, json_copy(value));
-    if (pointer->n + depth_of(value) > JSON_MAX_DEPTH)
+    if (pointer->n + json_depth(value) > JSON_MAX_DEPTH)
         return does_not_fit(patch, path, "would be nested too deeply");
     cJSON_ReplaceItemViaPointer(parent, old, json_copy(value));
     return 0;

@@ -340,16 +340,6 @@ static cJSON *read_node(struct reader *r, unsigned depth)
     }
 }
 
-static unsigned depth_of(const cJSON *json)
-{
-    unsigned deepest = 0;
-    json_each (child, json) {
-        unsigned depth = depth_of(child);
-        deepest = depth > deepest ? depth : deepest;
-    }
-    return deepest + (cJSON_IsArray(json) || cJSON_IsObject(json));
-}
-
 static bool read_documents(struct reader *r, cJSON *documents)
 {
     for (;;) {
@@ -367,7 +357,7 @@ static bool read_documents(struct reader *r, cJSON *documents)
         if (!document)
             return false;
         /* Aliases may have stacked what was flat enough by itself. */
-        if (depth_of(document) > JSON_MAX_DEPTH) {
+        if (json_depth(document) > JSON_MAX_DEPTH) {
             refuse(r, mark, "nested too deeply");
             return false;
         }

@@ -222,6 +222,12 @@ void byte_link_close(struct byte_link *link); /* flushes (2 s at most) and frees
 
 /* ---- WebSocket (RFC 6455), for the end that speaks it (node, minikubectl) ---- */
 char *websocket_accept_key(const char *sec_websocket_key); /* caller frees */
+/* Asks a server for one: http_client_ops.tunnel with the head of an upgrade. protocol: a subprotocol, or
+ * NULL. */
+void websocket_tunnel(struct http_client *client, const char *target, const char *protocol,
+                      void (*ready)(void *arg, const struct http_response *response,
+                                    struct http_duplex *duplex, struct err *err),
+                      void *arg);
 struct websocket;
 enum websocket_type { WEBSOCKET_BINARY, WEBSOCKET_TEXT, WEBSOCKET_CLOSED };
 /* On the loop: reassembles messages, answers PING also while `paused`, masks if client. Takes the duplex. It

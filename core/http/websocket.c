@@ -387,6 +387,26 @@ char *websocket_accept_key(const char *sec_websocket_key)
     return str_base64(digest, sizeof digest);
 }
 
+void websocket_tunnel(struct http_client *client, const char *target, const char *protocol,
+                      void (*ready)(void *arg, const struct http_response *response,
+                                    struct http_duplex *duplex, struct err *err),
+                      void *arg)
+{
+    unsigned char nonce[16];
+    random_system.fill(random_system.arg, nonce, sizeof(nonce));
+    auto_free char *key = str_base64(nonce, sizeof(nonce));
+    const struct http_pair headers[] = {{"Connection", "Upgrade"},
+                                        {"Upgrade", "websocket"},
+                                        {"Sec-WebSocket-Version", "13"},
+                                        {"Sec-WebSocket-Key", key},
+                                        {"Sec-WebSocket-Protocol", protocol}};
+    const struct http_call call = {.method = "GET",
+                                   .target = target,
+                                   .headers = headers,
+                                   .n_headers = COUNT_OF(headers) - (protocol ? 0 : 1)};
+    client->ops->tunnel(client, &call, ready, arg);
+}
+
 struct websocket *websocket_new(struct loop *loop, struct http_duplex *duplex,
                                 const struct websocket_options *options)
 {

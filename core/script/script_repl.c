@@ -390,20 +390,9 @@ void repl_host_wake(struct repl_host *host)
     if (!host || host->closing || host->parking || host->parked || !host->manager->connected ||
         !manager_active(host->manager))
         return;
-    unsigned char nonce[16];
-    random_system.fill(random_system.arg, nonce, sizeof(nonce));
-    auto_free char *key = str_base64(nonce, sizeof(nonce));
-    const struct http_pair headers[] = {{"Connection", "Upgrade"},
-                                        {"Upgrade", "websocket"},
-                                        {"Sec-WebSocket-Version", "13"},
-                                        {"Sec-WebSocket-Key", key}};
-    const struct http_call call = {.method = "GET",
-                                   .target = "/apis/minik8s.io/v1/replhosts",
-                                   .headers = headers,
-                                   .n_headers = COUNT_OF(headers)};
     struct http_client *http = host->manager->options.http;
     host->parking = true;
-    http->ops->tunnel(http, &call, on_parked, host);
+    websocket_tunnel(http, "/apis/minik8s.io/v1/replhosts", NULL, on_parked, host);
 }
 
 static void on_retry(void *arg)

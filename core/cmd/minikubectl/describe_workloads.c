@@ -4,15 +4,20 @@
 
 #include "describe.h"
 
-void describe_workload(struct kubectl *k UNUSED, const cJSON *object)
+static void replicas(const cJSON *object)
 {
-    describe_map("Selector", json_at(object, "spec.selector.matchLabels"));
     printf("%-20s %lld desired | %lld updated | %lld total | %lld available | %lld ready\n",
            "Replicas:", (long long)json_int(object, "spec.replicas", 0),
            (long long)json_int(object, "status.updatedReplicas", 0),
            (long long)json_int(object, "status.replicas", 0),
            (long long)json_int(object, "status.availableReplicas", 0),
            (long long)json_int(object, "status.readyReplicas", 0));
+}
+
+void describe_workload(struct kubectl *k UNUSED, const cJSON *object)
+{
+    describe_map("Selector", json_at(object, "spec.selector.matchLabels"));
+    replicas(object);
     describe_block("Strategy", json_at(object, "spec.strategy"), 2);
     describe_block("Pod Template", json_at(object, "spec.template"), 2);
     describe_conditions(object);
@@ -23,12 +28,7 @@ void describe_stateful_set(struct kubectl *k UNUSED, const cJSON *object)
     describe_map("Selector", json_at(object, "spec.selector.matchLabels"));
     describe_path("Service Name", object, "spec.serviceName");
     describe_path("Pod Management", object, "spec.podManagementPolicy");
-    printf("%-20s %lld desired | %lld updated | %lld total | %lld available | %lld ready\n",
-           "Replicas:", (long long)json_int(object, "spec.replicas", 0),
-           (long long)json_int(object, "status.updatedReplicas", 0),
-           (long long)json_int(object, "status.replicas", 0),
-           (long long)json_int(object, "status.availableReplicas", 0),
-           (long long)json_int(object, "status.readyReplicas", 0));
+    replicas(object);
     describe_block("Update Strategy", json_at(object, "spec.updateStrategy"), 2);
     describe_block("Pod Template", json_at(object, "spec.template"), 2);
     describe_block("Volume Claims", json_at(object, "spec.volumeClaimTemplates"), 2);

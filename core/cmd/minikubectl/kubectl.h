@@ -133,13 +133,17 @@ struct kubectl_remote {
 char *kubectl_remote_target(struct kubectl *k, const cJSON *pod, const char *subresource,
                             const char *container, char *const *command, int n_command);
 int kubectl_remote(struct kubectl *k, const struct kubectl_remote *remote); /* the program's exit code */
-bool kubectl_want_terminal(struct kubectl *k); /* -t without a terminal is taken back, and told */
+void kubectl_write(int fd, const char *data, size_t len); /* all of it, unless nobody reads any more */
+bool kubectl_want_terminal(struct kubectl *k);            /* -t without a terminal is taken back, and told */
 /* verb_exec.c: to what runs in the container already. Exit code. */
 int kubectl_attach(struct kubectl *k, const cJSON *pod, const char *container);
 
 /* ---- manifests.c: -f */
 /* All objects of all -f files, folders, and "-" as one array; Lists are flattened. Errors name the file. */
 cJSON *kubectl_load_manifests(struct kubectl *k, struct err **err);
+/* Does this with each of them, also after one has failed; the verb's exit code. */
+int kubectl_each_manifest(struct kubectl *k,
+                          int (*act)(struct kubectl *k, const cJSON *object, const char *source));
 
 /* ---- print.c */
 enum kubectl_format {

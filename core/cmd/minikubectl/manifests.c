@@ -120,3 +120,17 @@ cJSON *kubectl_load_manifests(struct kubectl *k, struct err **err)
     }
     return steal(&all);
 }
+
+int kubectl_each_manifest(struct kubectl *k,
+                          int (*act)(struct kubectl *k, const cJSON *object, const char *source))
+{
+    auto_err err = NULL;
+    auto_json manifests = kubectl_load_manifests(k, &err);
+    if (!manifests)
+        return kubectl_refuse(err);
+    int code = 0;
+    size_t i = 0;
+    json_each (object, manifests)
+        code |= act(k, object, k->sources[i++]);
+    return code;
+}

@@ -75,7 +75,7 @@ static void on_status(struct session *s, const char *data, size_t len)
                        : mem_printf("error: %s", json_string_or(status, "message", "exec failed"));
 }
 
-static void write_all(int fd, const char *data, size_t len)
+void kubectl_write(int fd, const char *data, size_t len)
 {
     while (len) {
         ssize_t n = write(fd, data, len);
@@ -103,10 +103,10 @@ static void on_message(void *arg, enum websocket_type type, const char *data, si
         if (s->remote->sink)
             s->remote->sink(s->remote->arg, data + 1, len - 1);
         else
-            write_all(STDOUT_FILENO, data + 1, len - 1);
+            kubectl_write(STDOUT_FILENO, data + 1, len - 1);
         break;
     case CHANNEL_STDERR:
-        write_all(STDERR_FILENO, data + 1, len - 1);
+        kubectl_write(STDERR_FILENO, data + 1, len - 1);
         break;
     case CHANNEL_ERROR:
         on_status(s, data + 1, len - 1);
@@ -231,22 +231,12 @@ char *kubectl_remote_target(struct kubectl *k, const cJSON *pod, const char *sub
 
 int kubectl_remote(struct kubectl *k, const struct kubectl_remote *remote)
 {
-    unsigned char nonce[16];
-    random_system.fill(random_system.arg, nonce, sizeof(nonce));
-    auto_free char *key = str_base64(nonce, sizeof(nonce));
-    const struct http_pair headers[] = {{"Connection", "Upgrade"},
-                                        {"Upgrade", "websocket"},
-                                        {"Sec-WebSocket-Version", "13"},
-                                        {"Sec-WebSocket-Key", key},
-                                        {"Sec-WebSocket-Protocol", "v5.channel.k8s.io"}};
     struct session session = {.k = k, .remote = remote, .exit_code = -1};
-    const struct http_call call = {
-        .method = "GET", .target = remote->target, .headers = headers, .n_headers = COUNT_OF(headers)};
     static const int resized[] = {SIGWINCH};
     if (remote->tty)
         session.signals = loop_signals_add(k->loop, resized, 1, on_signal, &session, NULL);
     session.more = loop_timer_new(k->loop, send_more, &session);
-    k->http->ops->tunnel(k->http, &call, on_ready, &session);
+    websocket_tunnel(k->http, remote->target, "v5.channel.k8s.io", on_ready, &session);
     loop_run(k->loop);
     restore_terminal(&session);
     loop_timer_free(session.more);

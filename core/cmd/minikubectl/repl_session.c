@@ -44,19 +44,6 @@ static void stop(struct repl *repl)
     repl->waiting = false;
 }
 
-static void write_out(const char *data, size_t len)
-{
-    while (len) {
-        ssize_t n = write(STDOUT_FILENO, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return; /* nobody reads */
-        data += n;
-        len -= (size_t)n;
-    }
-}
-
 static void on_message(void *arg, enum websocket_type type, const char *data, size_t len)
 {
     struct repl *repl = arg;
@@ -64,7 +51,7 @@ static void on_message(void *arg, enum websocket_type type, const char *data, si
         repl->ws = NULL;
         stop(repl);
     } else if (len && data[0] == 'o') {
-        write_out(data + 1, len - 1);
+        kubectl_write(STDOUT_FILENO, data + 1, len - 1);
     } else if (len && data[0] == 'd') {
         cJSON_Delete(repl->answer);
         repl->answer = json_parse_trusted(data + 1, len - 1);
@@ -170,20 +157,11 @@ static void introduce(struct repl *repl)
 
 struct repl *repl_open(struct kubectl *k, struct err **err)
 {
-    unsigned char nonce[16];
-    random_system.fill(random_system.arg, nonce, sizeof(nonce));
-    auto_free char *key = str_base64(nonce, sizeof(nonce));
-    const struct http_pair headers[] = {{"Connection", "Upgrade"},
-                                        {"Upgrade", "websocket"},
-                                        {"Sec-WebSocket-Version", "13"},
-                                        {"Sec-WebSocket-Key", key}};
-    const struct http_call call = {
-        .method = "GET", .target = TARGET, .headers = headers, .n_headers = COUNT_OF(headers)};
     struct repl *repl = NEW(struct repl);
     repl->k = k;
     repl->deadline = loop_timer_new(k->loop, on_deadline, repl);
     repl->waiting = true;
-    k->http->ops->tunnel(k->http, &call, on_ready, repl);
+    websocket_tunnel(k->http, TARGET, NULL, on_ready, repl);
     loop_run(k->loop);
     if (repl->ws)
         introduce(repl);

@@ -228,13 +228,5 @@ static int apply_one(struct kubectl *k, const cJSON *object, const char *source)
 
 int verb_apply(struct kubectl *k)
 {
-    auto_err err = NULL;
-    auto_json manifests = kubectl_load_manifests(k, &err);
-    if (!manifests)
-        return kubectl_refuse(err);
-    int code = 0;
-    size_t i = 0;
-    json_each (object, manifests)
-        code |= apply_one(k, object, k->sources[i++]);
-    return code;
+    return kubectl_each_manifest(k, apply_one);
 }

@@ -48,16 +48,8 @@ int kubectl_create_object(struct kubectl *k, const cJSON *object, const char *so
 int verb_create(struct kubectl *k)
 {
     auto_err err = NULL;
-    if (k->flags.n_files) {
-        auto_json manifests = kubectl_load_manifests(k, &err);
-        if (!manifests)
-            return kubectl_refuse(err);
-        int code = 0;
-        size_t i = 0;
-        json_each (object, manifests)
-            code |= kubectl_create_object(k, object, k->sources[i++]);
-        return code;
-    }
+    if (k->flags.n_files)
+        return kubectl_each_manifest(k, kubectl_create_object);
     if (k->n_args == 1 && str_eq(k->args[0], "token"))
         return kubectl_token_create(k);
     /* kubectl's "create secret generic NAME", "create service clusterip NAME" */

@@ -48,6 +48,22 @@ static bool is_meant(struct kubectl *k, const char *name)
     return *wanted == '*' ? str_ends(name, wanted + 1) : str_eq(wanted, name);
 }
 
+/* The member becomes this in every container that is meant; false: there is none. */
+static bool patch_meant(struct kubectl *k, cJSON *patch, const cJSON *object, const char *path,
+                        const char *member, const cJSON *value)
+{
+    cJSON *containers = patch_containers(patch, path);
+    json_each (container, containers_of(object, path)) {
+        const char *name = json_string_or(container, "name", "");
+        if (!is_meant(k, name))
+            continue;
+        cJSON *changed = json_push(containers, cJSON_CreateObject());
+        json_set_string(changed, "name", name);
+        json_set(changed, member, json_copy(value));
+    }
+    return containers->child != NULL;
+}
+
 static bool is_pair(const char *word)
 {
     return strchr(word, '=') != NULL;
@@ -195,15 +211,7 @@ static cJSON *env_patch(struct kubectl *k, const cJSON *object, const char *path
                 "at least one environment variable must be provided: NAME=VALUE or NAME-");
         return NULL;
     }
-    cJSON *containers = patch_containers(patch, path);
-    json_each (container, containers_of(object, path)) {
-        const char *name = json_string_or(container, "name", "");
-        if (!is_meant(k, name))
-            continue;
-        cJSON *changed = json_push(containers, cJSON_CreateObject());
-        json_set_string(changed, "name", name);
-        json_set(changed, "env", json_copy(env));
-    }
+    patch_meant(k, patch, object, path, "env", env);
     return steal(&patch);
 }
 
@@ -245,16 +253,7 @@ static cJSON *resources_patch(struct kubectl *k, const cJSON *object, const char
                 "--requests/--limits)");
         return NULL;
     }
-    cJSON *containers = patch_containers(patch, path);
-    json_each (container, containers_of(object, path)) {
-        const char *name = json_string_or(container, "name", "");
-        if (!is_meant(k, name))
-            continue;
-        cJSON *changed = json_push(containers, cJSON_CreateObject());
-        json_set_string(changed, "name", name);
-        json_set(changed, "resources", json_copy(resources));
-    }
-    if (containers->child)
+    if (patch_meant(k, patch, object, path, "resources", resources))
         return steal(&patch);
     err_set(err, ERR_NOT_FOUND, "unable to find container named \"%s\"", k->flags.containers);
     return NULL;

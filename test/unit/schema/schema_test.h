@@ -91,6 +91,34 @@ static inline char *validate(const struct schema_kind *kind, cJSON *object, cons
     return causes_of(err);
 }
 
+/* Validates the object as a change of `old`, NULL: as a new one; returns causes_of. */
+static inline char *causes_of_change(void **state, const char *word, const char *old, const char *object)
+{
+    const struct schema_kind *kind = kind_of(*state, word);
+    auto_json before = old ? from_text(old) : NULL;
+    if (before)
+        schema_default(kind, before);
+    auto_json json = from_text(object);
+    return validate(kind, json, before);
+}
+
+/* They are these, all of them; "": the object is fine. */
+static inline void expect_causes(void **state, const char *word, const char *old, const char *object,
+                                 const char *wanted)
+{
+    auto_free char *causes = causes_of_change(state, word, old, object);
+    assert_string_equal(causes, wanted);
+}
+
+/* This is among them; "": the object is fine. */
+static inline void expect_cause(void **state, const char *word, const char *old, const char *object,
+                                const char *wanted)
+{
+    auto_free char *causes = causes_of_change(state, word, old, object);
+    if (*wanted ? strstr(causes, wanted) == NULL : *causes != '\0')
+        fail_msg("%s: %s\n   wanted: %s", object, causes, wanted);
+}
+
 static inline void assert_json(const cJSON *json, const char *text)
 {
     auto_json wanted = from_text(text);

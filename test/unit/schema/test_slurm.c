@@ -1,37 +1,27 @@
 /* GPUJob and SlurmCluster: what Slurm would refuse is refused here, by path; what may change. */
 #include "schema_test.h"
 
-static void expect(void **state, const char *word, const char *old, const char *object, const char *wanted)
-{
-    const struct schema_kind *kind = kind_of(*state, word);
-    auto_json before = old ? from_text(old) : NULL;
-    if (before)
-        schema_default(kind, before);
-    auto_json json = from_text(object);
-    auto_free char *causes = validate(kind, json, before);
-    assert_string_equal(causes, wanted);
-}
-
 #define JOB(spec) "{'metadata':{'name':'j','namespace':'d'},'spec':{" spec "}}"
 #define RUN "'run':'true'"
 
 static void a_program_is_enough(void **state)
 {
-    expect(state, "gpujob", NULL, JOB(RUN), "");
-    expect(state, "gpujob", NULL, JOB("'sources':{'inline':{'a.cu':'x'}}"), "");
-    expect(
+    expect_causes(state, "gpujob", NULL, JOB(RUN), "");
+    expect_causes(state, "gpujob", NULL, JOB("'sources':{'inline':{'a.cu':'x'}}"), "");
+    expect_causes(
         state, "gpujob", NULL, JOB(""),
         "spec.run: Required value: a program is needed: run, or sources.inline with a .cu file and no build");
-    expect(
+    expect_causes(
         state, "gpujob", NULL, JOB("'sources':{'inline':{'a.cu':'x'}},'build':'make'"),
         "spec.run: Required value: a program is needed: run, or sources.inline with a .cu file and no build");
-    expect(state, "gpujob", NULL,
-           JOB(RUN ",'partition':'gpu,long','account':'a','qos':'q','constraint':'a|b','nodes':2,'tasks':2,'"
-                   "gpus':1,'gpuType':'h100',"
-                   "'memory':'1Gi','timeLimit':'1-00:30:00','modules':['cuda/12.4'],'environment':{'A_1':'b "
-                   "c'},'array':'0-9:3,20%2',"
-                   "'dependency':'afterok:1:2,singleton','outputs':['out/*.dat']"),
-           "");
+    expect_causes(
+        state, "gpujob", NULL,
+        JOB(RUN ",'partition':'gpu,long','account':'a','qos':'q','constraint':'a|b','nodes':2,'tasks':2,'"
+                "gpus':1,'gpuType':'h100',"
+                "'memory':'1Gi','timeLimit':'1-00:30:00','modules':['cuda/12.4'],'environment':{'A_1':'b "
+                "c'},'array':'0-9:3,20%2',"
+                "'dependency':'afterok:1:2,singleton','outputs':['out/*.dat']"),
+        "");
 }
 
 static void what_slurm_refuses(void **state)
@@ -65,7 +55,7 @@ static void what_slurm_refuses(void **state)
     for (size_t i = 0; i < COUNT_OF(all); i++) {
         auto_free char *job =
             mem_printf("{'metadata':{'name':'j','namespace':'d'},'spec':{%s}}", all[i].spec);
-        expect(state, "gpujob", NULL, job, all[i].causes);
+        expect_causes(state, "gpujob", NULL, job, all[i].causes);
     }
     const char *const malformed[] = {"'partition':'a b'",
                                      "'account':'a;b'",
@@ -90,15 +80,16 @@ static void what_slurm_refuses(void **state)
 
 static void only_its_end_may_change(void **state)
 {
-    expect(state, "gpujob", JOB(RUN), JOB(RUN ",'cancel':true,'ttlSecondsAfterFinished':5"), "");
-    expect(state, "gpujob", JOB(RUN), JOB("'run':'false'"),
-           "spec: Forbidden: only cancel and ttlSecondsAfterFinished may change: make another job");
-    expect(state, "gpujob", JOB(RUN ",'cancel':true"), JOB(RUN),
-           "spec.cancel: Forbidden: what is cancelled stays so");
-    expect(state, "gpujob", NULL,
-           "{'metadata':{'name':'a123456789012345678901234567890123456789012345678901234','namespace':'d'},'"
-           "spec':{" RUN "}}",
-           "metadata.name: Too long: may not be more than 52 bytes");
+    expect_causes(state, "gpujob", JOB(RUN), JOB(RUN ",'cancel':true,'ttlSecondsAfterFinished':5"), "");
+    expect_causes(state, "gpujob", JOB(RUN), JOB("'run':'false'"),
+                  "spec: Forbidden: only cancel and ttlSecondsAfterFinished may change: make another job");
+    expect_causes(state, "gpujob", JOB(RUN ",'cancel':true"), JOB(RUN),
+                  "spec.cancel: Forbidden: what is cancelled stays so");
+    expect_causes(
+        state, "gpujob", NULL,
+        "{'metadata':{'name':'a123456789012345678901234567890123456789012345678901234','namespace':'d'},'"
+        "spec':{" RUN "}}",
+        "metadata.name: Too long: may not be more than 52 bytes");
 }
 
 #define CLUSTER(more)                                                                                        \
@@ -106,18 +97,19 @@ static void only_its_end_may_change(void **state)
 
 static void clusters(void **state)
 {
-    expect(state, "slurmcluster", NULL, CLUSTER(",'rest':{'url':'http://login:6820'}"), "");
-    expect(state, "slurmcluster", NULL, CLUSTER(",'ssh':{'host':'login'}"), "");
-    expect(state, "slurmcluster", NULL, CLUSTER(""),
-           "spec.rest: Required value: one of rest and ssh is needed");
-    expect(state, "slurmcluster", NULL, CLUSTER(",'rest':{'url':'http://a'},'ssh':{'host':'b'}"),
-           "spec.ssh: Forbidden: may not be given together with rest");
-    expect(state, "slurmcluster", NULL, CLUSTER(",'ssh':{'host':'b'},'volume':{'hostPath':{'path':'/x'}}"),
-           "spec.volume: Forbidden: is for rest: over ssh files travel through it");
-    expect(state, "slurmcluster", NULL,
-           "{'metadata':{'name':'c','namespace':'d'},'spec':{'secretName':'s','directory':'/a/../"
-           "b','ssh':{'host':'b'}}}",
-           "spec.directory: Invalid value: \"/a/../b\": must not contain '..'");
+    expect_causes(state, "slurmcluster", NULL, CLUSTER(",'rest':{'url':'http://login:6820'}"), "");
+    expect_causes(state, "slurmcluster", NULL, CLUSTER(",'ssh':{'host':'login'}"), "");
+    expect_causes(state, "slurmcluster", NULL, CLUSTER(""),
+                  "spec.rest: Required value: one of rest and ssh is needed");
+    expect_causes(state, "slurmcluster", NULL, CLUSTER(",'rest':{'url':'http://a'},'ssh':{'host':'b'}"),
+                  "spec.ssh: Forbidden: may not be given together with rest");
+    expect_causes(state, "slurmcluster", NULL,
+                  CLUSTER(",'ssh':{'host':'b'},'volume':{'hostPath':{'path':'/x'}}"),
+                  "spec.volume: Forbidden: is for rest: over ssh files travel through it");
+    expect_causes(state, "slurmcluster", NULL,
+                  "{'metadata':{'name':'c','namespace':'d'},'spec':{'secretName':'s','directory':'/a/../"
+                  "b','ssh':{'host':'b'}}}",
+                  "spec.directory: Invalid value: \"/a/../b\": must not contain '..'");
 }
 
 #define POD(resources)                                                                                       \
@@ -126,18 +118,21 @@ static void clusters(void **state)
 
 static void devices_are_whole(void **state)
 {
-    expect(state, "pod", NULL, POD("'limits':{'nvidia.com/gpu':'2','cpu':'500m'}"), "");
-    expect(state, "pod", NULL, POD("'limits':{'nvidia.com/gpu':'2'},'requests':{'nvidia.com/gpu':'2'}"), "");
-    expect(
+    expect_causes(state, "pod", NULL, POD("'limits':{'nvidia.com/gpu':'2','cpu':'500m'}"), "");
+    expect_causes(state, "pod", NULL,
+                  POD("'limits':{'nvidia.com/gpu':'2'},'requests':{'nvidia.com/gpu':'2'}"), "");
+    expect_causes(
         state, "pod", NULL, POD("'limits':{'nvidia.com/gpu':'500m'}"),
         "spec.containers[0].resources.limits[nvidia.com/gpu]: Invalid value: \"500m\": must be an integer\n"
         "spec.containers[0].resources.requests[nvidia.com/gpu]: Invalid value: \"500m\": must be an integer");
-    expect(state, "pod", NULL, POD("'requests':{'nvidia.com/gpu':'1'}"),
-           "spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable "
-           "resources");
-    expect(state, "pod", NULL, POD("'limits':{'nvidia.com/gpu':'2'},'requests':{'nvidia.com/gpu':'1'}"),
-           "spec.containers[0].resources.requests[nvidia.com/gpu]: Invalid value: \"1\": must be equal to "
-           "nvidia.com/gpu limit of 2");
+    expect_causes(
+        state, "pod", NULL, POD("'requests':{'nvidia.com/gpu':'1'}"),
+        "spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable "
+        "resources");
+    expect_causes(
+        state, "pod", NULL, POD("'limits':{'nvidia.com/gpu':'2'},'requests':{'nvidia.com/gpu':'1'}"),
+        "spec.containers[0].resources.requests[nvidia.com/gpu]: Invalid value: \"1\": must be equal to "
+        "nvidia.com/gpu limit of 2");
 }
 
 int main(void)

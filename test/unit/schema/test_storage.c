@@ -1,17 +1,6 @@
 /* Storage: bad volumes, claims and classes are refused by path; what of them may change; their terms. */
 #include "schema_test.h"
 
-static void expect(void **state, const char *word, const char *old, const char *object, const char *wanted)
-{
-    const struct schema_kind *kind = kind_of(*state, word);
-    auto_json before = old ? from_text(old) : NULL;
-    if (before)
-        schema_default(kind, before);
-    auto_json json = from_text(object);
-    auto_free char *causes = validate(kind, json, before);
-    assert_string_equal(causes, wanted);
-}
-
 #define META "'metadata':{'name':'x','namespace':'d'},"
 #define CLAIM(more, size)                                                                                    \
     "{" META "'spec':{'accessModes':['ReadWriteOnce'],'resources':{'requests':{'storage':'" size "'}}" more  \
@@ -22,58 +11,60 @@ static void expect(void **state, const char *word, const char *old, const char *
 
 static void test_claims(void **state)
 {
-    expect(state, "pvc", NULL, CLAIM("", "1Gi"), "");
-    expect(state, "pvc", NULL, CLAIM(",'storageClassName':''", "1Gi"), "");
-    expect(state, "pvc", NULL, CLAIM("", "-1Gi"),
-           "spec.resources.requests[storage]: Invalid value: \"-1Gi\": must be greater than zero");
-    expect(state, "pvc", NULL, CLAIM("", "0"),
-           "spec.resources.requests[storage]: Invalid value: \"0\": must be greater than zero");
-    expect(state, "pvc", NULL, "{" META "'spec':{'accessModes':[],'resources':{'requests':{}}}}",
-           "spec.accessModes: Required value: at least 1 access mode is required\n"
-           "spec.resources.requests[storage]: Required value");
-    expect(state, "pvc", NULL, "{" META "'spec':{}}",
-           "spec.accessModes: Required value\nspec.resources: Required value");
-    expect(state, "pvc", NULL, CLAIM(",'volumeMode':'Block'", "1Gi"),
-           "spec.volumeMode: Unsupported value: \"Block\": supported values: \"Filesystem\"");
-    expect(state, "pvc", NULL, CLAIM(",'dataSource':{'kind':'VolumeSnapshot','name':'s'}", "1Gi"),
-           "spec.dataSource: Forbidden: volumes that begin as a copy or snapshot are not supported");
-    expect(state, "pvc", NULL,
-           "{" META "'spec':{'accessModes':['ReadWriteOncePod','ReadWriteOnce'],"
-           "'resources':{'requests':{'storage':'1'}}}}",
-           "spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes");
+    expect_causes(state, "pvc", NULL, CLAIM("", "1Gi"), "");
+    expect_causes(state, "pvc", NULL, CLAIM(",'storageClassName':''", "1Gi"), "");
+    expect_causes(state, "pvc", NULL, CLAIM("", "-1Gi"),
+                  "spec.resources.requests[storage]: Invalid value: \"-1Gi\": must be greater than zero");
+    expect_causes(state, "pvc", NULL, CLAIM("", "0"),
+                  "spec.resources.requests[storage]: Invalid value: \"0\": must be greater than zero");
+    expect_causes(state, "pvc", NULL, "{" META "'spec':{'accessModes':[],'resources':{'requests':{}}}}",
+                  "spec.accessModes: Required value: at least 1 access mode is required\n"
+                  "spec.resources.requests[storage]: Required value");
+    expect_causes(state, "pvc", NULL, "{" META "'spec':{}}",
+                  "spec.accessModes: Required value\nspec.resources: Required value");
+    expect_causes(state, "pvc", NULL, CLAIM(",'volumeMode':'Block'", "1Gi"),
+                  "spec.volumeMode: Unsupported value: \"Block\": supported values: \"Filesystem\"");
+    expect_causes(state, "pvc", NULL, CLAIM(",'dataSource':{'kind':'VolumeSnapshot','name':'s'}", "1Gi"),
+                  "spec.dataSource: Forbidden: volumes that begin as a copy or snapshot are not supported");
+    expect_causes(state, "pvc", NULL,
+                  "{" META "'spec':{'accessModes':['ReadWriteOncePod','ReadWriteOnce'],"
+                  "'resources':{'requests':{'storage':'1'}}}}",
+                  "spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes");
 }
 
 static void test_claims_change(void **state)
 {
-    expect(state, "pvc", CLAIM("", "1Gi"), CLAIM(",'volumeName':'v','storageClassName':'s'", "2Gi"), "");
-    expect(state, "pvc", CLAIM(",'volumeName':'v'", "1Gi"), CLAIM(",'volumeName':'w'", "1Gi"),
-           "spec: Forbidden: spec is immutable after creation except resources.requests of a bound claim");
-    expect(state, "pvc", CLAIM("", "2Gi"), CLAIM("", "1Gi"),
-           "spec.resources.requests[storage]: Forbidden: field can not be less than previous value");
+    expect_causes(state, "pvc", CLAIM("", "1Gi"), CLAIM(",'volumeName':'v','storageClassName':'s'", "2Gi"),
+                  "");
+    expect_causes(
+        state, "pvc", CLAIM(",'volumeName':'v'", "1Gi"), CLAIM(",'volumeName':'w'", "1Gi"),
+        "spec: Forbidden: spec is immutable after creation except resources.requests of a bound claim");
+    expect_causes(state, "pvc", CLAIM("", "2Gi"), CLAIM("", "1Gi"),
+                  "spec.resources.requests[storage]: Forbidden: field can not be less than previous value");
 }
 
 static void test_volumes(void **state)
 {
-    expect(state, "pv", NULL, VOLUME(HOST), "");
-    expect(state, "pv", NULL, VOLUME("'volumeMode':'Filesystem'"),
-           "spec: Required value: must specify a volume type");
-    expect(state, "pv", NULL, VOLUME(HOST ",'nfs':{'server':'s','path':'/e'}"),
-           "spec.nfs: Forbidden: may not specify more than 1 volume type");
-    expect(state, "pv", NULL, VOLUME("'hostPath':{'path':'/d/../etc'}"),
-           "spec.hostPath.path: Invalid value: \"/d/../etc\": must not contain '..'");
-    expect(state, "pv", NULL, VOLUME("'local':{'path':'/d'}"),
-           "spec.nodeAffinity: Required value: Local volume requires node affinity");
-    expect(state, "pv", NULL, VOLUME(HOST ",'mountOptions':['ro']"),
-           "spec.mountOptions: Forbidden: may not specify mount options for this volume type");
-    expect(
+    expect_causes(state, "pv", NULL, VOLUME(HOST), "");
+    expect_causes(state, "pv", NULL, VOLUME("'volumeMode':'Filesystem'"),
+                  "spec: Required value: must specify a volume type");
+    expect_causes(state, "pv", NULL, VOLUME(HOST ",'nfs':{'server':'s','path':'/e'}"),
+                  "spec.nfs: Forbidden: may not specify more than 1 volume type");
+    expect_causes(state, "pv", NULL, VOLUME("'hostPath':{'path':'/d/../etc'}"),
+                  "spec.hostPath.path: Invalid value: \"/d/../etc\": must not contain '..'");
+    expect_causes(state, "pv", NULL, VOLUME("'local':{'path':'/d'}"),
+                  "spec.nodeAffinity: Required value: Local volume requires node affinity");
+    expect_causes(state, "pv", NULL, VOLUME(HOST ",'mountOptions':['ro']"),
+                  "spec.mountOptions: Forbidden: may not specify mount options for this volume type");
+    expect_causes(
         state, "pv", NULL, VOLUME(HOST ",'persistentVolumeReclaimPolicy':'Recycle'"),
         "spec.persistentVolumeReclaimPolicy: Unsupported value: \"Recycle\": supported values: \"Retain\", "
         "\"Delete\"");
-    expect(state, "pv", NULL, VOLUME(HOST ",'claimRef':{'kind':'Pod','name':'p'}"),
-           "spec.claimRef.namespace: Required value\n"
-           "spec.claimRef.kind: Invalid value: \"Pod\": must be PersistentVolumeClaim");
-    expect(state, "pv", VOLUME(HOST), VOLUME("'hostPath':{'path':'/other'}"),
-           "spec: Forbidden: spec.persistentvolumesource is immutable after creation");
+    expect_causes(state, "pv", NULL, VOLUME(HOST ",'claimRef':{'kind':'Pod','name':'p'}"),
+                  "spec.claimRef.namespace: Required value\n"
+                  "spec.claimRef.kind: Invalid value: \"Pod\": must be PersistentVolumeClaim");
+    expect_causes(state, "pv", VOLUME(HOST), VOLUME("'hostPath':{'path':'/other'}"),
+                  "spec: Forbidden: spec.persistentvolumesource is immutable after creation");
 }
 
 #define SSHFS(attributes)                                                                                    \
@@ -83,10 +74,11 @@ static void test_volumes(void **state)
 
 static void test_sshfs(void **state)
 {
-    expect(state, "pv", NULL, SSHFS("'host':'a.b','path':'/e'," KEY ",'port':'22','user':'u','folder':'f'"),
-           "");
-    expect(state, "pv", NULL, VOLUME("'csi':{'driver':'ebs.csi.aws.com','volumeHandle':'h'}"),
-           "spec.csi.driver: Unsupported value: \"ebs.csi.aws.com\": supported values: \"sshfs.minik8s.io\"");
+    expect_causes(state, "pv", NULL,
+                  SSHFS("'host':'a.b','path':'/e'," KEY ",'port':'22','user':'u','folder':'f'"), "");
+    expect_causes(
+        state, "pv", NULL, VOLUME("'csi':{'driver':'ebs.csi.aws.com','volumeHandle':'h'}"),
+        "spec.csi.driver: Unsupported value: \"ebs.csi.aws.com\": supported values: \"sshfs.minik8s.io\"");
     static const struct {
         const char *attributes, *wanted;
     } bad[] = {
@@ -115,17 +107,19 @@ static void test_sshfs(void **state)
 
 static void test_classes(void **state)
 {
-    expect(state, "sc", NULL, CLASS("'minik8s.io/local-path'"), "");
-    expect(state, "sc", NULL, CLASS("'example.com/any','parameters':{'x':'y'}"), "");
-    expect(state, "sc", NULL, CLASS("'minik8s.io/local-path','parameters':{'path':'/x'}"),
-           "parameters[path]: Forbidden: unknown to minik8s.io/local-path");
-    expect(state, "sc", NULL, CLASS("'minik8s.io/sshfs','parameters':{'host':'h','path':'/e'," KEY "}"),
-           "parameters[csi.storage.k8s.io/node-stage-secret-name]: Required value: the Secret with "
-           "ssh-privatekey\n"
-           "parameters[csi.storage.k8s.io/node-stage-secret-namespace]: Required value: the Secret with "
-           "ssh-privatekey");
-    expect(state, "sc", CLASS("'a.b/c','reclaimPolicy':'Delete'"), CLASS("'a.b/c','reclaimPolicy':'Retain'"),
-           "reclaimPolicy: Invalid value: \"Retain\": field is immutable");
+    expect_causes(state, "sc", NULL, CLASS("'minik8s.io/local-path'"), "");
+    expect_causes(state, "sc", NULL, CLASS("'example.com/any','parameters':{'x':'y'}"), "");
+    expect_causes(state, "sc", NULL, CLASS("'minik8s.io/local-path','parameters':{'path':'/x'}"),
+                  "parameters[path]: Forbidden: unknown to minik8s.io/local-path");
+    expect_causes(
+        state, "sc", NULL, CLASS("'minik8s.io/sshfs','parameters':{'host':'h','path':'/e'," KEY "}"),
+        "parameters[csi.storage.k8s.io/node-stage-secret-name]: Required value: the Secret with "
+        "ssh-privatekey\n"
+        "parameters[csi.storage.k8s.io/node-stage-secret-namespace]: Required value: the Secret with "
+        "ssh-privatekey");
+    expect_causes(state, "sc", CLASS("'a.b/c','reclaimPolicy':'Delete'"),
+                  CLASS("'a.b/c','reclaimPolicy':'Retain'"),
+                  "reclaimPolicy: Invalid value: \"Retain\": field is immutable");
 }
 
 static bool has_term(char **terms, size_t count, const char *wanted)
