@@ -88,6 +88,7 @@ ok "it runs" r wait --for=jsonpath='{.status.ephemeralContainerStatuses[0].state
 
 # --- port-forward, also by a kubectl that knows only SPDY ---
 forward() { # KUBECTL ARGUMENTS…: in the background; $forward, $work/forward
+    : >"$work/forward" # what the last one said is no answer of this one
     "$1" port-forward "${@:2}" >"$work/forward" 2>&1 &
     forward=$!
     until_true 5 grep -q Forwarding "$work/forward"

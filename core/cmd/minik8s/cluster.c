@@ -33,9 +33,13 @@ static const struct {
 static int usage(FILE *out)
 {
     fprintf(out, "Usage: minik8s cluster SUBCOMMAND [--dir D] …\n\n");
-    for (size_t i = 0; i < COUNT_OF(subcommands); i++)
-        fprintf(out, "  %-10s %-32s %s\n", subcommands[i].name, subcommands[i].arguments,
+    for (size_t i = 0; i < COUNT_OF(subcommands); i++) {
+        int columns = 32; /* printf counts bytes */
+        for (const char *p = subcommands[i].arguments; *p; p++)
+            columns += (*p & 0xc0) == 0x80;
+        fprintf(out, "  %-10s %-*s %s\n", subcommands[i].name, columns, subcommands[i].arguments,
                 subcommands[i].help);
+    }
     fprintf(out, "\nOptions:\n"
                  "  --dir D          the cluster's folder (default $MINIK8S_DIR or " DEFAULT_DIRECTORY ")\n"
                  "  --nodes N        up: how many nodes (default 3)\n"

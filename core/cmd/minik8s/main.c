@@ -27,7 +27,7 @@ static int usage(FILE *out)
             "minik8s: a small container orchestrator\n\nUsage: minik8s COMMAND [OPTIONS]\n\nCommands:\n");
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
-    fprintf(out, "  version\n\nminik8s COMMAND --help tells more.\n");
+    fprintf(out, "  version   of this program\n\nminik8s COMMAND --help tells more.\n");
     return out == stdout ? 0 : 2;
 }
 

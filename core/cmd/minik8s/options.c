@@ -14,7 +14,7 @@ static void print_help(const char *usage, const struct option_spec *specs, size_
     for (size_t i = 0; i < n_specs; i++) {
         static const char *const values[] = {" TEXT", " N", ""};
         auto_free char *flag = mem_printf("--%s%s", specs[i].name, values[specs[i].type]);
-        printf("  %-26s %s\n", flag, specs[i].help);
+        printf("  %-28s %s\n", flag, specs[i].help);
     }
 }
 

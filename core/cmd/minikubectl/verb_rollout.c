@@ -376,9 +376,8 @@ int verb_rollout(struct kubectl *k)
         known = known || str_eq(what, words[i]);
     if (!known) {
         const char *nearest = str_nearest(what, words, COUNT_OF(words));
-        return kubectl_refuse_text(
-            "usage: rollout (status|history|undo|pause|resume|restart) deployment/NAME%s%s",
-            nearest ? "; did you mean " : "", nearest ? nearest : "");
+        return kubectl_refuse_text("usage: rollout (status|history|undo|pause|resume|restart) KIND/NAME%s%s",
+                                   nearest ? "; did you mean " : "", nearest ? nearest : "");
     }
     auto_free struct kubectl_reference *refs = NULL;
     size_t count;

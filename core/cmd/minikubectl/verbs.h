@@ -95,7 +95,7 @@
       "minikubectl exec -it web-1 -- sh\n  minikubectl exec -i web-1 -- tar xf - < files.tar")               \
     X(gpujob, "Run", "send a folder to Slurm as a job, fetch its results, cancel it",                        \
       "gpujob (submit [FOLDER] [-f FILE] [--name NAME] [-- COMMAND…] | results NAME -o FOLDER | cancel "   \
-      "NAME)",                                                                                               \
+      "NAME…)",                                                                                              \
       "minikubectl gpujob submit ./matmul -f job.yaml\n"                                                     \
       "  minikubectl gpujob submit ./matmul --name mm -- sh run.sh\n"                                        \
       "  minikubectl gpujob submit -f job.yaml --dry-run     # the script that sbatch would get\n"           \

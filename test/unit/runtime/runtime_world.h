@@ -395,4 +395,28 @@ static double UNUSED world_ms(void)
             fail_msg(#call ": %s", err_message(w->error));                                                   \
     } while (0)
 
+/* ---- fixtures of a group with one world ---- */
+
+static inline int world_setup(void **state)
+{
+    if (geteuid() != 0) {
+        fprintf(stderr, "this test runs real containers and needs root\n");
+        return -1;
+    }
+    *state = world_new(NULL);
+    return 0;
+}
+
+static inline int world_teardown(void **state)
+{
+    world_free(*state);
+    return 0;
+}
+
+static inline int world_between(void **state)
+{
+    world_clear_events(*state);
+    return 0;
+}
+
 #endif

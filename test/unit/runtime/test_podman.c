@@ -114,35 +114,13 @@ static void test_memory_limit(void **state)
     assert_ok(world_remove(w, "killed_alone"));
 }
 
-static int setup(void **state)
-{
-    if (geteuid() != 0) {
-        fprintf(stderr, "this test runs real containers and needs root\n");
-        return -1;
-    }
-    *state = world_new(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_free(*state);
-    return 0;
-}
-
-static int between(void **state)
-{
-    world_clear_events(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_pod_life, between),
-        cmocka_unit_test_teardown(test_operations_repeat, between),
-        cmocka_unit_test_teardown(test_exit_codes, between),
-        cmocka_unit_test_teardown(test_memory_limit, between),
+        cmocka_unit_test_teardown(test_pod_life, world_between),
+        cmocka_unit_test_teardown(test_operations_repeat, world_between),
+        cmocka_unit_test_teardown(test_exit_codes, world_between),
+        cmocka_unit_test_teardown(test_memory_limit, world_between),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

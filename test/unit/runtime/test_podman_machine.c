@@ -89,35 +89,13 @@ static void test_hanging_service(void **state)
     assert_ok(world_remove(w, "calm_alone"));
 }
 
-static int setup(void **state)
-{
-    if (geteuid() != 0) {
-        fprintf(stderr, "this test runs real containers and needs root\n");
-        return -1;
-    }
-    *state = world_new(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_free(*state);
-    return 0;
-}
-
-static int between(void **state)
-{
-    world_clear_events(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_host_network, between),
-        cmocka_unit_test_teardown(test_devices_and_signal, between),
-        cmocka_unit_test_teardown(test_log_is_limited, between),
-        cmocka_unit_test_teardown(test_hanging_service, between),
+        cmocka_unit_test_teardown(test_host_network, world_between),
+        cmocka_unit_test_teardown(test_devices_and_signal, world_between),
+        cmocka_unit_test_teardown(test_log_is_limited, world_between),
+        cmocka_unit_test_teardown(test_hanging_service, world_between),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

@@ -394,42 +394,20 @@ static void test_stats(void **state)
     assert_ok(world_remove(w, "busy_alone"));
 }
 
-static int setup(void **state)
-{
-    if (geteuid() != 0) {
-        fprintf(stderr, "this test runs real containers and needs root\n");
-        return -1;
-    }
-    *state = world_new(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_free(*state);
-    return 0;
-}
-
-static int between(void **state)
-{
-    world_clear_events(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_spec_in_force, between),
-        cmocka_unit_test_teardown(test_specs_that_cannot_work, between),
-        cmocka_unit_test_teardown(test_exec, between),
-        cmocka_unit_test_teardown(test_streams, between),
-        cmocka_unit_test_teardown(test_images, between),
-        cmocka_unit_test_teardown(test_shared_images, between),
-        cmocka_unit_test_teardown(test_service_killed, between),
-        cmocka_unit_test_teardown(test_agent_restart, between),
-        cmocka_unit_test_teardown(test_removed_behind_our_back, between),
-        cmocka_unit_test_teardown(test_close_answers_all, between),
-        cmocka_unit_test_teardown(test_stats, between),
+        cmocka_unit_test_teardown(test_spec_in_force, world_between),
+        cmocka_unit_test_teardown(test_specs_that_cannot_work, world_between),
+        cmocka_unit_test_teardown(test_exec, world_between),
+        cmocka_unit_test_teardown(test_streams, world_between),
+        cmocka_unit_test_teardown(test_images, world_between),
+        cmocka_unit_test_teardown(test_shared_images, world_between),
+        cmocka_unit_test_teardown(test_service_killed, world_between),
+        cmocka_unit_test_teardown(test_agent_restart, world_between),
+        cmocka_unit_test_teardown(test_removed_behind_our_back, world_between),
+        cmocka_unit_test_teardown(test_close_answers_all, world_between),
+        cmocka_unit_test_teardown(test_stats, world_between),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

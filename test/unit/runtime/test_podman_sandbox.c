@@ -153,36 +153,14 @@ static void test_sysctls(void **state)
     assert_ok(world_remove(w, "sandbox_s5"));
 }
 
-static int setup(void **state)
-{
-    if (geteuid() != 0) {
-        fprintf(stderr, "this test runs real containers and needs root\n");
-        return -1;
-    }
-    *state = world_new(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_free(*state);
-    return 0;
-}
-
-static int between(void **state)
-{
-    world_clear_events(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_what_is_shared, between),
-        cmocka_unit_test_teardown(test_end, between),
-        cmocka_unit_test_teardown(test_killed_between_steps, between),
-        cmocka_unit_test_teardown(test_number_of_another, between),
-        cmocka_unit_test_teardown(test_sysctls, between),
+        cmocka_unit_test_teardown(test_what_is_shared, world_between),
+        cmocka_unit_test_teardown(test_end, world_between),
+        cmocka_unit_test_teardown(test_killed_between_steps, world_between),
+        cmocka_unit_test_teardown(test_number_of_another, world_between),
+        cmocka_unit_test_teardown(test_sysctls, world_between),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

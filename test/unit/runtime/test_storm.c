@@ -140,24 +140,8 @@ static void test_storm(void **state)
               w->cluster, "");
 }
 
-static int setup(void **state)
-{
-    if (geteuid() != 0) {
-        fprintf(stderr, "this test runs real containers and needs root\n");
-        return -1;
-    }
-    *state = world_new(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_storm)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }
