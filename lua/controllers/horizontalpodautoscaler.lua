@@ -229,7 +229,8 @@ return {
         { resource = HPAS, key = "self" },
         { resource = "nodes.metrics.k8s.io", map = all_autoscalers }, -- a round of figures is complete
     },
-    project = { [HPAS] = { "spec.scaleTargetRef" }, nodes = { "status.conditions" }, pods = { "metadata.labels", "status.phase", "status.conditions", "status.startTime" } },
+    project = { [HPAS] = { "spec.scaleTargetRef" }, nodes = { "status.conditions" },
+        pods = { "metadata.labels", "status.phase", "status.conditions", "status.startTime" } },
     reconcile = function(world, key)
         local autoscaler = world:get(HPAS, key)
         if not autoscaler or autoscaler.metadata.deletionTimestamp then return nil end
