@@ -523,6 +523,7 @@ struct node *node_new(const struct node_options *options, struct err **err)
     node->net_retry = loop_timer_new(node->loop, on_net_retry, node);
     node->list_retry = loop_timer_new(node->loop, on_list_retry, node);
     list_init(&node->followers);
+    node_rotation_init(node);
     make_cache(node);
     node_volumes_init(node);
     node->services = node_services_new(node);
@@ -569,6 +570,7 @@ void node_free(struct node *node)
     map_each (entry, &node->pods)
         pod_close(entry->value);
     map_fini(&node->pods);
+    node_rotation_fini(node);
     map_fini(&node->in_slices);
     recorder_free(node->recorder);
     node_extensions_free(node->extensions);

@@ -121,7 +121,8 @@ struct node_settings {
     const cJSON *reserved;        /* allocatable = capacity − reserved */
     int64_t max_pods;             /* 0: 110 */
     int64_t heartbeat_ms;         /* 0: 1,000 */
-    int64_t log_max_bytes;        /* of containers that are started from now on; 0: the runtime's default */
+    int64_t log_max_bytes;        /* of one file of a container's log; 0: 10 MiB */
+    int64_t log_max_files;        /* of a container's log; 0: 5 */
     enum net_routing routing;
     const char *restart; /* names of settings that differ from those the agent runs with: said on the Node */
     const char *wrong;   /* why the file is not followed: said on the Node; the rest is as it was */

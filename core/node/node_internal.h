@@ -189,8 +189,11 @@ struct node {
     struct node_requests *requests;
     struct node_stats *stats;
     struct list followers; /* of logs */
-    atomic_uint pressure;  /* NODE_PRESSURE_ bits, by the heart-beat */
-    bool leaving;          /* the Node object was deleted */
+    struct map rotations;  /* container's name → struct rotation */
+    int log_inotify;       /* of all of them; -1: none */
+    struct loop_fd *log_watch;
+    atomic_uint pressure; /* NODE_PRESSURE_ bits, by the heart-beat */
+    bool leaving;         /* the Node object was deleted */
     bool closing;
 };
 
@@ -508,6 +511,29 @@ void node_exec_handle(struct node *node, struct http_exchange *x, struct pod *po
 void node_logs_ended(struct node *node,
                      const char *container_name); /* followers read the rest and end; NULL: all */
 void node_logs_free(struct node *node);
+/* node_log_files.c: the files of a log whose name is `path`; any thread */
+struct node_log_file {
+    uint64_t number; /* greater: newer; 0: only under the log's own name */
+    ino_t inode;
+    int64_t size, changed; /* seconds since the epoch */
+};
+struct node_log_files {
+    struct node_log_file *files; /* in the order in which they were written; the caller frees */
+    size_t count;
+};
+void node_log_files_list(const char *path, struct node_log_files *files);
+int node_log_file_open(const char *path, const struct node_log_file *file); /* -1: errno */
+/* Gives a number to the file that grows, prepares the next one and removes the oldest beyond max_files (the
+ * one that grows counts) or max_bytes (it does not). The size of the file that grows; -1: there is none. */
+int64_t node_log_files_keep(const char *path, size_t max_files, int64_t max_bytes);
+void node_log_files_close(const char *path);  /* it will not grow: the next file is not needed */
+void node_log_files_forget(const char *path); /* logs of the attempts before the previous one */
+/* node_rotation.c */
+void node_rotation_begin(struct node *node, const char *container_name, const char *path); /* it runs */
+void node_rotation_end(struct node *node, const char *container_name);
+int64_t node_log_bound(const struct node *node); /* bytes at which the runtime itself begins a new file */
+void node_rotation_init(struct node *node);
+void node_rotation_fini(struct node *node);
 /* The last lines of a log as text, the last max_bytes of it at most; NULL: there is none. Caller frees. */
 char *node_log_tail(const char *path, int64_t lines, size_t max_bytes);
 struct node_stats *node_stats_new(struct node *node);

@@ -1,13 +1,12 @@
 /*
  * node_logs: /containerLogs: reads what the runtime wrote ("TIME STREAM F|P text" a line) and gives the text,
- * from the beginning, the last lines or a moment on, once or as it grows. Followers are woken by inotify and
- * by the end of the container.
+ * from the beginning, the last lines or a moment on, once or as it grows, over all files of the log.
+ * Followers are woken by inotify and by the end of the container.
  *
  * Threads: the stream is pulled on the server's threads under its lock; inotify and ends come on the loop. A
  * follower lives until both the exchange and the loop have let go of it.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,9 +29,10 @@ struct log_stream {
     struct http_exchange *x;
     struct loop *loop;
     char *path;
-    int fd;
+    int fd;          /* -1: not begun */
+    uint64_t number; /* of the file that it reads, or of the one before that */
     ino_t inode;
-    bool follow, timestamps, ended, closed, partial, begun, turned;
+    bool follow, timestamps, ended, closed, partial, turned;
     int64_t since_ns, tail, limit; /* tail, limit: -1 none */
     struct str line;               /* an unfinished one */
     /* on the loop only */
@@ -117,56 +117,93 @@ static bool add_chunk(struct log_stream *s, const char *data, size_t len, struct
     return true;
 }
 
-/* Where the last `tail` whole lines begin. */
-static off_t tail_offset(int fd, int64_t tail)
+/* Where the last *tail whole lines begin; -1: before this file, and *tail of them lie before. */
+static off_t tail_offset(int fd, int64_t *tail)
 {
     char block[CHUNK];
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return 0;
-    off_t end = st.st_size;
-    int64_t newlines = 0;
+    off_t end = lseek(fd, 0, SEEK_END);
     while (end > 0) {
         off_t begin = end > (off_t)sizeof(block) ? end - (off_t)sizeof(block) : 0;
         ssize_t n = pread(fd, block, (size_t)(end - begin), begin);
         if (n <= 0)
             return 0;
         for (ssize_t i = n - 1; i >= 0; i--)
-            if (block[i] == '\n' && newlines++ == tail)
+            if (block[i] == '\n' && (*tail)-- == 0)
                 return begin + i + 1;
         end = begin;
     }
-    return 0;
+    return -1;
 }
 
 /* ---- the stream ---- */
 
-/* The runtime began a new file: go on there once the old one is read. */
-static bool reopen(struct log_stream *s)
+static bool open_file(struct log_stream *s, const struct node_log_file *file)
 {
-    struct stat st;
-    if (stat(s->path, &st) < 0 || st.st_ino == s->inode)
-        return false;
-    if (!s->turned) { /* the old file may have grown between its end and this look: read it once more */
-        s->turned = true;
-        return true;
-    }
-    s->turned = false;
-    int fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    int fd = node_log_file_open(s->path, file);
     if (fd < 0)
         return false;
-    close(s->fd);
+    if (s->fd >= 0)
+        close(s->fd);
     s->fd = fd;
-    s->inode = st.st_ino;
+    if (file->number)
+        s->number = file->number;
+    s->inode = file->inode;
+    s->turned = false;
     return true;
+}
+
+/* The file with the first line that is asked for: by number of lines, by time. */
+static bool begin(struct log_stream *s)
+{
+    struct node_log_files files;
+    node_log_files_list(s->path, &files);
+    size_t first = 0, i = files.count;
+    int64_t tail = s->tail;
+    off_t offset = -1;
+    while (tail >= 0 && offset < 0 && i > 0) {
+        auto_fd fd = node_log_file_open(s->path, &files.files[--i]);
+        offset = fd >= 0 ? tail_offset(fd, &tail) : 0;
+        first = i;
+    }
+    while (first + 1 < files.count && files.files[first].changed + 1 < s->since_ns / 1000000000) {
+        first++;
+        offset = -1;
+    }
+    if (first > 0)
+        s->number = files.files[first - 1].number; /* if it has none itself, it comes after this */
+    bool found = first < files.count && open_file(s, &files.files[first]);
+    if (found && offset > 0)
+        lseek(s->fd, offset, SEEK_SET);
+    free(files.files);
+    return found;
+}
+
+/* The file was read to its end: goes on with the one after it, if there is one. */
+static bool go_on(struct log_stream *s)
+{
+    struct stat live;
+    if (stat(s->path, &live) == 0 && live.st_ino == s->inode)
+        return false;
+    struct node_log_files files;
+    node_log_files_list(s->path, &files);
+    const struct node_log_file *next = NULL;
+    for (size_t i = 0; i < files.count && !next; i++)
+        if (files.files[i].inode != s->inode && (!files.files[i].number || files.files[i].number > s->number))
+            next = &files.files[i];
+    bool more = next != NULL;
+    if (more && !s->turned)
+        s->turned = true; /* it may have grown between its end and this look: read it once more */
+    else if (more)
+        more = open_file(s, next);
+    free(files.files);
+    return more;
 }
 
 static enum http_pull pull_locked(struct log_stream *s, struct str *out)
 {
     char data[CHUNK];
-    if (!s->begun && s->tail >= 0)
-        lseek(s->fd, tail_offset(s->fd, s->tail), SEEK_SET);
-    s->begun = true;
+    if (s->fd < 0 && !begin(s))
+        return HTTP_PULL_END;
     for (;;) {
         bool ended = s->ended; /* before reading: what was written before the end is read */
         ssize_t n = read(s->fd, data, sizeof(data));
@@ -179,7 +216,7 @@ static enum http_pull pull_locked(struct log_stream *s, struct str *out)
         }
         if (n < 0 && errno == EINTR)
             continue;
-        if (n == 0 && reopen(s))
+        if (n == 0 && go_on(s))
             continue;
         if (n < 0 || !s->follow || ended)
             return HTTP_PULL_END;
@@ -269,22 +306,22 @@ static void begin_following(struct node *node, struct log_stream *s)
 
 char *node_log_tail(const char *path, int64_t lines, size_t max_bytes)
 {
-    auto_fd fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return NULL;
-    struct log_stream s = {.fd = fd, .tail = lines, .limit = -1};
+    struct log_stream s = {.fd = -1, .path = mem_strdup(path), .tail = lines, .limit = -1};
     auto_str out = {0};
-    char data[CHUNK];
-    ssize_t n;
-    lseek(fd, tail_offset(fd, lines), SEEK_SET);
-    while ((n = read(fd, data, sizeof(data))) > 0 && add_chunk(&s, data, (size_t)n, &out))
+    while (pull_locked(&s, &out) == HTTP_PULL_MORE)
         if (out.len > 2 * CHUNK) {
             memmove(out.data, out.data + out.len - CHUNK, CHUNK);
             out.len = CHUNK;
         }
+    bool found = s.fd >= 0;
+    if (found)
+        close(s.fd);
     str_free(&s.line);
-    return mem_strndup(str_c(&out) + (out.len > max_bytes ? out.len - max_bytes : 0),
-                       out.len > max_bytes ? max_bytes : out.len);
+    free(s.path);
+    if (!found)
+        return NULL;
+    size_t skipped = out.len > max_bytes ? out.len - max_bytes : 0;
+    return mem_strndup(str_c(&out) + skipped, out.len - skipped);
 }
 
 /* ---- the request ---- */
@@ -317,9 +354,8 @@ void node_logs_handle(struct node *node, struct http_exchange *x, struct pod *po
     bool exists = c->plan.exists && (c->plan.state != RUNTIME_CREATED || c->plan.start_failed);
     bool older = previous || (!exists && c->attempt > 0); /* between two attempts: the last one's */
     auto_free char *path = pod_log_path(pod, c->name, older ? c->attempt - 1 : c->attempt);
-    int fd = exists || older ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd < 0) {
-        if (exists && errno == ENOENT) /* it has not written anything */
+    if (!(exists || older) || !file_exists(path)) {
+        if (exists) /* it has not written anything */
             node_answer_text(x, 200, "text/plain", mem_strdup(""));
         else
             node_answer_error(x, ERR_BAD_REQUEST, "container \"%s\" in pod \"%s\" is waiting to start: %s",
@@ -327,7 +363,6 @@ void node_logs_handle(struct node *node, struct http_exchange *x, struct pod *po
                               c->waiting_reason ? c->waiting_reason : "ContainerCreating");
         return;
     }
-    struct stat st;
     struct log_stream *s = NEW(struct log_stream);
     pthread_mutex_init(&s->lock, NULL);
     s->refs = 1;
@@ -335,8 +370,7 @@ void node_logs_handle(struct node *node, struct http_exchange *x, struct pod *po
     s->loop = node->loop;
     s->path = steal(&path);
     s->name = pod_container_name(pod, c->name, c->attempt);
-    s->fd = fd;
-    s->inode = fstat(fd, &st) == 0 ? st.st_ino : 0;
+    s->fd = -1;
     s->inotify = -1;
     s->follow = http_request_flag(request, "follow") && !previous;
     s->ended = older || !(c->plan.exists && c->plan.state == RUNTIME_RUNNING);

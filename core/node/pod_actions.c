@@ -463,6 +463,7 @@ static int prepare_sub_path(const char *source, size_t root_len, struct err **er
 static void prepare_work(struct node_job *base)
 {
     struct prepare_job *job = CONTAINER_OF(base, struct prepare_job, job);
+    node_log_files_forget(job->spec->log_path);
     auto_free char *logs = mem_strdup(job->spec->log_path), *termination = mem_strdup(job->termination);
     *strrchr(logs, '/') = *strrchr(termination, '/') = 0;
     job->result = file_make_dirs(logs, 0755, &base->err);

@@ -85,6 +85,7 @@ void pod_container_ended(struct pod *pod, struct container *c)
 {
     struct node *node = pod->node;
     auto_free char *name = pod_container_name(pod, c->name, c->attempt);
+    node_rotation_end(node, name);
     node_logs_ended(node, name);
     pod_probes_end(c);
     c->ready = false;
@@ -128,9 +129,11 @@ void pod_observe_container(struct pod *pod, struct container *c, const struct ru
     const char *hash = runtime_container_label(seen, NODE_LABEL "hash");
     if (pod->object && hash && !str_eq(hash, c->hash) && c->plan.kind != PLAN_INIT)
         c->plan.failed = true;
-    if (seen->state == RUNTIME_RUNNING && !was_running)
+    if (seen->state == RUNTIME_RUNNING && !was_running) {
+        auto_free char *log = pod_log_path(pod, c->name, c->attempt);
+        node_rotation_begin(pod->node, seen->name, log);
         pod_probes_begin(c);
-    else if (seen->state == RUNTIME_EXITED && !had_ended)
+    } else if (seen->state == RUNTIME_EXITED && !had_ended)
         pod_container_ended(pod, c);
 }
 

@@ -267,7 +267,7 @@ struct runtime_spec *pod_spec_container(const struct container *c, struct err **
     if (other && !spec->share_pid)
         spec->share_pid_of = pod_container_name(pod, other->name, other->attempt);
     spec->stop_signal = signal_number(json_string(c->spec, "lifecycle.stopSignal"));
-    spec->log_max_bytes = pod->node->options.settings.log_max_bytes;
+    spec->log_max_bytes = node_log_bound(pod->node);
     spec->stdin_open = json_bool(c->spec, "stdin", false);
     spec->tty = json_bool(c->spec, "tty", false);
     add_limits(spec, c->spec);

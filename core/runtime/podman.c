@@ -371,6 +371,7 @@ static const struct runtime_ops podman_ops = {.set_on_event = set_on_event,
                                               .exec_exit = podman_op_exec_exit,
                                               .attach = podman_op_attach,
                                               .resize = podman_op_resize,
+                                              .reopen_log = podman_op_reopen_log,
                                               .stats = podman_op_stats,
                                               .info = podman_op_info,
                                               .free = podman_free};

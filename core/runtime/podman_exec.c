@@ -7,6 +7,7 @@
  * which would need 20 ms for it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -389,4 +390,19 @@ void podman_op_resize(struct runtime *r, const char *name, unsigned width, unsig
     http_path_add(&target, name);
     str_addf(&target, "/resize?w=%u&h=%u", width, height);
     resize(r, str_take(&target));
+}
+
+/* conmon's control pipe lies beside the container's configuration; podman's API does not reach it. */
+void podman_op_reopen_log(struct runtime *r, const char *name)
+{
+    struct podman *p = podman_of(r);
+    const struct podman_record *record = map_get(&p->records, name);
+    static const char message[] = "2 0 0\n";
+    if (!record || !record->id)
+        return;
+    auto_free char *path = mem_printf("%s/graph/%s-containers/%s/userdata/ctl", p->options.storage,
+                                      p->options.driver ? p->options.driver : "overlay", record->id);
+    auto_fd fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* no reader: it has ended */
+    if (fd < 0 || write(fd, message, sizeof(message) - 1) < 0)
+        log_debug("runtime", "a new log file for %s: errno %d", name, errno);
 }

@@ -81,7 +81,7 @@ struct runtime_spec {
     size_t n_sysctls;
     char *cgroup_parent;   /* NULL: the runtime's default for this pod */
     char *log_path;        /* the container's log file (k8s-file driver, CRI-like lines) */
-    int64_t log_max_bytes; /* 0: default 10 MiB */
+    int64_t log_max_bytes; /* at which the runtime begins a new file by itself; 0: default 10 MiB */
     bool stdin_open, tty;
     int stop_signal; /* 0: the image's */
     char **devices;  /* NULL-terminated or NULL: "/dev/x", "/dev/x:/dev/y:rwm" or a CDI name
@@ -169,6 +169,9 @@ struct runtime_ops {
     void (*exec_exit)(struct runtime *r, const char *exec_id, runtime_on_exit_code *done, void *arg);
     void (*attach)(struct runtime *r, const char *name, bool stdin_open, runtime_on_socket *done, void *arg);
     void (*resize)(struct runtime *r, const char *name, unsigned width, unsigned height);
+    /* Its monitor goes on in a new file: it opens "LOG.tmp" (made by the caller or not, emptied) and renames
+     * it to LOG, which is how the caller learns of it. Of a container that does not run: nothing happens. */
+    void (*reopen_log)(struct runtime *r, const char *name);
     /* CPU time so far and working set of all our containers in one call: [{name, cpuNano, memoryBytes}]; name
      * "" is all of them together with those that have ended. */
     void (*stats)(struct runtime *r, runtime_on_json *done, void *arg);

@@ -23,8 +23,8 @@ return {
       capacity = { type = "map", rule = "resourceList", additionalProperties = { type = "string", format = "quantity" },
         description = "Replaces what was found on the machine, e.g. cpu, memory, pods." },
       logs = { type = "object", default = {}, description = "Rotation of container logs.", properties = {
-        maxSize = { type = "string", format = "quantity", default = "10Mi", description = "Size at which a log file is turned over." },
-        maxFiles = { type = "integer", minimum = 1, maximum = 100, pending = true, description = "How many files are kept per container." },
+        maxSize = { type = "string", format = "quantity", default = "10Mi", description = "Size at which a log file is turned over. Changes live." },
+        maxFiles = { type = "integer", minimum = 1, maximum = 100, default = 5, description = "How many files are kept per container, the one that grows among them. Changes live." },
       } },
       maxPods = { type = "integer", minimum = 1, maximum = 1000, default = 110, description = "Most pods on this node." },
       heartbeatSeconds = { type = "integer", minimum = 1, maximum = 60, default = 1, description = "Seconds between heart-beats." },

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # A machine joins with manifests/nodes/node.yaml and a one-time token, having nothing but the program; its file is in force and
 # changes live; taints make pods leave in time; the Node is deleted and the machine is clean again; it comes back.
-#uses: unshare mount awk sed
+#uses: unshare nsenter mount awk sed find
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 58
+plan 73
 
 start_cluster 2
 machine=m8t-nodes-$$ bare=$work/bare file=$work/bare/node.yaml agent=
@@ -44,6 +44,7 @@ ready() { [ "$(condition Ready status)" = True ]; }
 value() { field node worker-1 "$1"; }
 value_is() { [ "$(value "$1")" = "$2" ]; }
 change() { sed -i "$1" "$file"; since=$(now); }
+follow_each_other() { awk 'NR > 1 && $1 != last + 1 {exit 1} {last = $1} END {exit NR < 2}'; } # numbers, one a line
 worker_podman() { podman --remote --url "unix://$bare/podman.sock" "$@"; }
 
 # --- the Node is made, and tokens that do not fit are refused ---
@@ -94,7 +95,7 @@ wide=$(k get nodes worker-1 -o wide --no-headers)
 matches "get nodes -o wide" "^worker-1 +Ready .*${address%.*}.77 .*podman://" "$wide"
 
 # --- the file changes while the agent runs ---
-change 's/disk: ssd/disk: nvme/; s/memory: 256Mi/memory: 512Mi/; s/maxPods: 50/maxPods: 20/; s/maxSize: 10Mi/maxSize: 64Ki/; /^ *- key: dedicated/,/effect: NoSchedule/d; s/^  taints:.*/  taints: []/'
+change 's/disk: ssd/disk: nvme/; s/memory: 256Mi/memory: 512Mi/; s/maxPods: 50/maxPods: 20/; s/maxSize: 10Mi/maxSize: 64Ki/; s/maxFiles: 5/maxFiles: 3/; /^ *- key: dedicated/,/effect: NoSchedule/d; s/^  taints:.*/  taints: []/'
 within 2000 "a changed file is in force: labels" 5 value_is '{.metadata.labels.disk}' nvme
 ok "maxPods, taints" until_true 3 value_is '{.status.allocatable.pods} {.spec.taints[0].key}' '20 '
 k label node worker-1 mine=yes >/dev/null
@@ -142,13 +143,65 @@ apiVersion: v1
 kind: Pod
 metadata: { name: chatty }
 spec: { nodeName: worker-1, restartPolicy: Never, containers: [ { name: chatty, image: "localhost/m8-busybox:1", command: [seq, "30000"] } ] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: steady }
+spec:
+  nodeName: worker-1
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: steady
+      image: localhost/m8-busybox:1
+      command: [sh, -c, 'n=0; until [ -e /tmp/stop ]; do seq $((n * 200 + 1)) $((n * 200 + 200)); n=$((n + 1)); sleep 0.2; done; exit 3']
 YAML
 k apply -f "$work/web.yaml" >/dev/null
 ok "pods run on the new machine" until_true 20 sh -c "[ \$($kubectl get pods -o wide --no-headers | grep worker-1 | grep -c Running) -ge 2 ]"
 matches "they are podman's on that machine" '^m8_web_web-' "$(worker_podman ps --format '{{.Names}}')"
 ok "a pod that writes a lot" k wait pod chatty --for=jsonpath='{.status.phase}'=Succeeded --timeout=90s
+# A burst is bounded by what the runtime itself does at maxSize x maxFiles; some of it is kept twice over until the agent has looked.
 size=$(du -cb "$bare"/dir/agent/logs/default_chatty_*/chatty/* | awk 'END {print $1}')
-ok "logs.maxSize: its log holds $size bytes" test "$size" -gt 1000 -a "$size" -le $((80 * 1024))
+ok "logs.maxSize, logs.maxFiles: a burst's log holds $size bytes" test "$size" -gt 1000 -a "$size" -le $((3 * 3 * 64 * 1024))
+ok "which end with its end, without a hole" follow_each_other <<<"$(k logs chatty; echo 30001)"
+# About 10 KB each fifth of a second: a file is full after 1.3 s.
+log=$(echo "$bare"/dir/agent/logs/default_steady_*/steady)
+files_are() { [ "$(find "$log" -name '0.log.*' ! -name '*.tmp' -size +0 | wc -l)" = "$1" ]; }
+timeout 60 "$kubectl" logs -f steady >"$work/steady" &
+follower=$!
+ok "a pod that writes without end has maxFiles files" until_true 20 files_are 3
+ok "and no more" refuses until_true 1 files_are 4
+# podman's service lives on with its mounts: the next agent is started beside it.
+service=$(pgrep -of -- "service.*unix://$bare/podman.sock")
+kill -KILL "$agent"
+sleep 3
+nsenter -m -t "$service" "$bare/minik8s" node --config "$file" --netns "/run/netns/$machine" --images "$MINIK8S_DIR/images" >>"$bare/agent.log" 2>&1 &
+agent=$!
+ok "the agent was killed, and the log goes on" until_true 20 sh -c "$kubectl exec steady -- touch /tmp/marked"
+sleep 2
+all=$(k logs steady)
+ok "logs: more than a file of them, without a hole" follow_each_other <<<"$all"
+ok "in $(wc -l <<<"$all") lines" test "$(wc -l <<<"$all")" -gt 2500
+newest=$(wc -l <"$log/0.log")
+lines=$((newest + 300))
+tail=$(k logs steady --tail=$lines)
+is "logs --tail over two files" "$lines" "$(wc -l <<<"$tail")"
+ok "without a hole" follow_each_other <<<"$tail"
+recent=$(k logs steady --since=2s)
+ok "logs --since, without a hole" follow_each_other <<<"$recent"
+ok "only what is new: $(wc -l <<<"$recent") lines" test "$(wc -l <<<"$recent")" -lt 2500
+kill "$follower" 2>/dev/null
+timeout 60 "$kubectl" logs -f steady --tail=0 >"$work/steady" &
+follower=$!
+next_file() { [ "$(ls -i "$log/0.log")" != "$inode" ]; }
+for _ in 1 2; do inode=$(ls -i "$log/0.log"); until_true 20 next_file; done
+k exec steady -- touch /tmp/stop
+wait "$follower"
+ok "logs -f over three files: $(wc -l <"$work/steady") lines without a hole" follow_each_other <"$work/steady"
+ok "to the container's end" test "$(wc -l <"$work/steady")" -gt 2000
+ok "the container begins anew" until_true 20 test -e "$log/1.log"
+is "logs --previous: its last line" "$(tail -n 1 "$work/steady")" "$(k logs steady --previous | tail -n 1)"
+ok "over all its files" test "$(k logs steady --previous | wc -l)" -gt 2500
+k delete pod steady --wait=false >/dev/null
 since=$(now)
 k patch node worker-1 -p '{"spec":{"taints":[{"key":"leaving","effect":"NoExecute"}]}}' >/dev/null
 gone() { refuses k get pod web-bare; }
@@ -167,7 +220,7 @@ ok "delete node" k delete node worker-1
 four_elsewhere() { [ "$(k get pods -l app=web -o wide --no-headers | grep -v worker-1 | grep -c ' Running ')" = 4 ]; }
 ok "its pods run elsewhere" until_true 20 four_elsewhere
 wait "$agent"
-is "the agent ends by itself" 0 $?
+is "the agent ends by itself" 0 $? || note "$(tail -n 5 "$bare/agent.log")"
 agent=
 is "it left no process, interface, rule or route" "0 0 0 0" "$(pgrep -fc -- "$bare/dir") $(ip -n "$machine" -o link | grep -c ' m8') $(ip netns exec "$machine" nft list tables | wc -l) $(ip -n "$machine" route | grep -c 10.244)"
 since=$(now)

@@ -540,6 +540,19 @@ static void runtime_op_exec_stream(struct runtime *r UNUSED, const struct runtim
     err_set(&err, ERR_UNAVAILABLE, "the fake runtime has no interactive streams");
     started(arg, NULL, NULL, err);
 }
+/* As conmon does it. */
+static void runtime_op_reopen_log(struct runtime *r, const char *name)
+{
+    const struct fake_container *c =
+        map_get(&CONTAINER_OF(r, struct fake_runtime, base)->machine->containers, name);
+    if (!c || c->view.state != RUNTIME_RUNNING || !c->spec.log_path)
+        return;
+    auto_free char *next = mem_printf("%s.tmp", c->spec.log_path);
+    FILE *file = fopen(next, "w");
+    if (file && fclose(file) == 0)
+        rename(next, c->spec.log_path); /* no folder: no log */
+}
+
 static void runtime_op_exec_resize(struct runtime *r UNUSED, const char *id UNUSED, unsigned width UNUSED,
                                    unsigned height UNUSED)
 {
@@ -595,6 +608,7 @@ struct runtime *fake_machine_runtime(struct fake_machine *machine)
                                            .exec_exit = runtime_op_exec_exit,
                                            .attach = runtime_op_attach,
                                            .resize = runtime_op_exec_resize,
+                                           .reopen_log = runtime_op_reopen_log,
                                            .stats = runtime_op_stats,
                                            .info = runtime_op_info,
                                            .free = runtime_op_free};

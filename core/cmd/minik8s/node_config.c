@@ -158,6 +158,7 @@ void node_config_settings(const struct node_config *config, struct node_settings
                                        .pod_range = json_string(config->node, "spec.podCIDR"),
                                        .capacity = json_get(own, "capacity"),
                                        .reserved = json_get(own, "reserved"),
+                                       .log_max_files = json_int(own, "logs.maxFiles", 0),
                                        .max_pods = json_int(own, "maxPods", 0),
                                        .heartbeat_ms = json_int(own, "heartbeatSeconds", 1) * 1000,
                                        .routing = routing_of(json_string(own, "network")),

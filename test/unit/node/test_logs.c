@@ -2,6 +2,8 @@
  */
 #include "harness.h"
 
+#include "node/node_internal.h"
+
 #include <sys/stat.h>
 
 #define T(n) "2025-06-15T15:06:" n ".000000000+00:00" /* as the runtime writes it */
@@ -209,6 +211,174 @@ static void test_rotation(void **state UNUSED)
     world_end(&w);
 }
 
+/* As conmon begins a new file. */
+static void turn_over(struct world *w)
+{
+    auto_free char *path = log_path(w, 0), *next = mem_printf("%s.tmp", path);
+    FILE *file = fopen(next, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(rename(next, path), 0);
+}
+
+static void keep(struct world *w, size_t max_files, int64_t max_bytes)
+{
+    auto_free char *path = log_path(w, 0);
+    assert_true(node_log_files_keep(path, max_files, max_bytes) >= 0);
+}
+
+static void expect_files(struct world *w, size_t expected)
+{
+    auto_free char *path = log_path(w, 0);
+    struct node_log_files files;
+    node_log_files_list(path, &files);
+    assert_int_equal(files.count, expected);
+    free(files.files);
+}
+
+static void test_several_files(void **state UNUSED)
+{
+    struct world w;
+    begin_world(&w);
+    write_log(&w, 0, "w", T("10") " stdout F one\n" T("11") " stdout F two\n");
+    keep(&w, 3, 1000);
+    expect_files(&w, 1);
+    turn_over(&w);
+    write_log(&w, 0, "a", T("20") " stdout F three\n" T("21") " stderr P fo");
+    expect_log(&w, "", "one\ntwo\nthree\n"); /* nobody has looked since */
+    keep(&w, 3, 1000);
+    write_log(&w, 0, "a", "\n" T("21") " stderr F ur\n");
+    expect_files(&w, 2);
+    turn_over(&w);
+    keep(&w, 3, 1000);
+    expect_files(&w, 3); /* the last is empty yet */
+    expect_log(&w, "", "one\ntwo\nthree\nfour\n");
+    expect_log(&w, "?tailLines=0", "");
+    expect_log(&w, "?tailLines=1", "ur\n");
+    expect_log(&w, "?tailLines=3", "three\nfour\n");
+    write_log(&w, 0, "a", T("30") " stdout F five\n");
+    expect_log(&w, "?tailLines=1", "five\n");
+    expect_log(&w, "?tailLines=4", "three\nfour\nfive\n");
+    expect_log(&w, "?tailLines=5", "two\nthree\nfour\nfive\n");
+    expect_log(&w, "?tailLines=6", "one\ntwo\nthree\nfour\nfive\n");
+    expect_log(&w, "?tailLines=60", "one\ntwo\nthree\nfour\nfive\n");
+    expect_log(&w, "?sinceTime=2025-06-15T15:06:11Z", "two\nthree\nfour\nfive\n");
+    expect_log(&w, "?sinceTime=2025-06-15T15:06:25Z", "five\n");
+    expect_log(&w, "?limitBytes=15", "one\ntwo\nthree\nf");
+    expect_log(&w, "?timestamps=true&tailLines=3", Z("21") " four\n" Z("30") " five\n");
+    turn_over(&w);
+    write_log(&w, 0, "a", T("40") " stdout F six\n");
+    keep(&w, 3, 1000); /* the oldest goes */
+    expect_files(&w, 3);
+    expect_log(&w, "", "three\nfour\nfive\nsix\n");
+    keep(&w, 3, 100); /* all but the one that grows have 152 bytes */
+    expect_log(&w, "", "five\nsix\n");
+    keep(&w, 1, 1000);
+    expect_log(&w, "", "six\n");
+    fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "c")->name, 1, false);
+    run_ms(&w, 4000);
+    assert_true(runs(&w, "p", "c"));
+    write_log(&w, 1, "w", T("50") " stdout F second life\n");
+    expect_log(&w, "?previous=true", "six\n");
+    expect_log(&w, "", "second life\n");
+    world_end(&w);
+}
+
+/* More than one file was begun while nobody looked: nobody knows how many, and what is older goes. */
+static void test_no_hole(void **state UNUSED)
+{
+    struct world w;
+    begin_world(&w);
+    write_log(&w, 0, "w", T("10") " stdout F one\n");
+    keep(&w, 5, 1000);
+    turn_over(&w);
+    write_log(&w, 0, "a", T("11") " stdout F two\n");
+    turn_over(&w);
+    write_log(&w, 0, "a", T("12") " stdout F three\n");
+    expect_log(&w, "", "three\n");
+    keep(&w, 5, 1000);
+    expect_log(&w, "", "three\n");
+    turn_over(&w);
+    write_log(&w, 0, "a", T("13") " stdout F four\n");
+    expect_log(&w, "", "three\nfour\n");
+    keep(&w, 5, 1000);
+    turn_over(&w);
+    turn_over(&w);
+    turn_over(&w);
+    write_log(&w, 0, "a", T("15") " stdout F seven\n");
+    keep(&w, 5, 1000);
+    expect_log(&w, "", "seven\n");
+    expect_files(&w, 1);
+    world_end(&w);
+}
+
+static void test_follow_over_files(void **state UNUSED)
+{
+    struct world w;
+    begin_world(&w);
+    write_log(&w, 0, "w", T("10") " stdout F 0\n");
+    keep(&w, 20, 100000);
+    struct http_client *client = agent_client(&w);
+    struct answer all = {0}, tail = {0};
+    ask(client, "?follow=true", &all);
+    ask(client, "?follow=true&tailLines=0", &tail);
+    run_ms(&w, 10);
+    auto_str expected = {0};
+    for (int i = 1; i < 50; i++) {
+        auto_free char *line = mem_printf(T("11") " stdout F %d\n", i);
+        write_log(&w, 0, "a", line);
+        str_addf(&expected, "%d\n", i);
+        if (i % 13 == 0) /* four files: fewer than are kept */
+            turn_over(&w);
+        if (i % 13 == 5)
+            keep(&w, 20, 100000);
+        run_ms(&w, 10);
+    }
+    fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "c")->name, 0, false);
+    run_ms(&w, 200);
+    assert_true(all.ended && tail.ended);
+    assert_string_equal(str_c(&all.text) + 2, str_c(&expected));
+    assert_string_equal(str_c(&tail.text), str_c(&expected));
+    str_free(&all.text);
+    str_free(&tail.text);
+    client->ops->free(client);
+    world_end(&w);
+}
+
+static bool log_exists(struct world *w, unsigned attempt, const char *suffix)
+{
+    auto_free char *path = log_path(w, attempt), *full = mem_printf("%s%s", path, suffix);
+    return file_exists(full);
+}
+
+/* An agent that comes back finds a log that is too long; logs of attempts before the previous one go. */
+static void test_agent_turns_over(void **state UNUSED)
+{
+    struct world w;
+    begin_world(&w);
+    kill_agent(&w);
+    auto_str text = {0};
+    for (int i = 0; i < 110000; i++)
+        str_addf(&text, T("10") " stdout F line %0100d\n", i);
+    write_log(&w, 0, "w", str_c(&text));
+    start_agent(&w);
+    run_ms(&w, 3000);
+    expect_files(&w, 2);
+    assert_true(log_exists(&w, 0, ".1") && log_exists(&w, 0, ".2") && log_exists(&w, 0, ".tmp"));
+    write_log(&w, 0, "a", T("20") " stdout F after\n");
+    auto_free char *last = mem_printf("line %0100d\nafter\n", 109999);
+    expect_log(&w, "?tailLines=2", last);
+    for (unsigned attempt = 1; attempt <= 2; attempt++) {
+        fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "c")->name, 1, false);
+        run_ms(&w, 5000);
+        assert_true(runs(&w, "p", "c"));
+        assert_true(log_exists(&w, attempt, "") && log_exists(&w, attempt - 1, ""));
+        assert_false(log_exists(&w, attempt - 1, ".tmp")); /* it does not grow any more */
+    }
+    assert_false(log_exists(&w, 0, "") || log_exists(&w, 0, ".1"));
+    world_end(&w);
+}
+
 /* The agent ends while somebody follows: the stream ends too, nothing is freed twice. */
 static void test_agent_ends(void **state UNUSED)
 {
@@ -294,11 +464,13 @@ static void test_last_words(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options),    cmocka_unit_test(test_strange_files),
-        cmocka_unit_test(test_previous),   cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_rotation),   cmocka_unit_test(test_agent_ends),
-        cmocka_unit_test(test_strangers),  cmocka_unit_test(test_node_deleted),
-        cmocka_unit_test(test_last_words),
+        cmocka_unit_test(test_options),          cmocka_unit_test(test_strange_files),
+        cmocka_unit_test(test_previous),         cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_rotation),         cmocka_unit_test(test_agent_ends),
+        cmocka_unit_test(test_strangers),        cmocka_unit_test(test_node_deleted),
+        cmocka_unit_test(test_last_words),       cmocka_unit_test(test_several_files),
+        cmocka_unit_test(test_no_hole),          cmocka_unit_test(test_follow_over_files),
+        cmocka_unit_test(test_agent_turns_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
