@@ -195,7 +195,7 @@ static void remove_pod(struct plan *plan)
 static void plan_end(struct plan *plan)
 {
     const struct plan_pod *pod = plan->pod;
-    bool any = false;
+    bool any = pod->attached; /* a node that still sends to the address must not reach whoever gets it next */
     for (size_t i = 0; i < pod->n_containers; i++)
         any |= is_running(&pod->containers[i]);
     /* Containers that are just being made are not waited for before the drain, but before they are stopped.

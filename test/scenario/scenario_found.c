@@ -78,5 +78,32 @@ static void test_restart_in_drain(void **state)
     sim_world_free(w);
 }
 
+/* Story 1002066: a pod whose container waits for its next attempt has nothing to stop; its sandbox and with
+ * it its address went though a slower node still sent to it. The law about signals judges. */
+static void test_deleted_while_it_waits(void **state)
+{
+    struct sim_world *w = sim_world_new(*state, 4, NULL);
+    pass(w, 2);
+    add_deployment(w, "web", 3);
+    add_service(w, "web", "10.96.0.80");
+    settle(w, 10);
+    pass(w, 2);
+    auto_json pods = sim_list(w, "pods");
+    fake_world_fail(w->net, "n3", 3);
+    unsigned killed = 0;
+    json_each (pod, pods)
+        for (unsigned i = 0; i < w->n_nodes; i++) {
+            const struct runtime_container *c =
+                fake_machine_find(w->nodes[i].machine, json_string(pod, "metadata.name"), "c");
+            killed += c && fake_machine_kill(w->nodes[i].machine, c->name, 1, false);
+        }
+    assert_int_equal(killed, 3);
+    pass(w, 0.1);
+    ask(w, 200, "PATCH", DEPLOYMENTS "/web", "{'spec':{'replicas':0}}");
+    settle(w, 15);
+    assert_int_equal(sim_running(w, "web-"), 0);
+    sim_world_free(w);
+}
+
 SCENARIO_MAIN(cmocka_unit_test(test_return_is_quiet), cmocka_unit_test(test_late_runtime),
-              cmocka_unit_test(test_restart_in_drain))
+              cmocka_unit_test(test_restart_in_drain), cmocka_unit_test(test_deleted_while_it_waits))

@@ -245,6 +245,21 @@ static void test_end(void **state UNUSED)
     expect(&view, "forget");
 }
 
+/* Nothing of it runs, but its address is still sent to. */
+static void test_end_of_a_crashed_pod(void **state UNUSED)
+{
+    struct view view = prepared(1);
+    int64_t wake;
+    set_ended(&view.containers[0], 1);
+    view.pod.deleting = true;
+    view.pod.drain_until = 3000;
+    auto_free char *text = plan_text(&view, &wake);
+    assert_string_equal(text, "");
+    assert_int_equal(wake, 3000);
+    view.pod.drained = true;
+    expect(&view, "remove 0");
+}
+
 static void test_gone(void **state UNUSED)
 {
     struct view view = prepared(2);
@@ -352,6 +367,7 @@ int main(void)
                                        cmocka_unit_test(test_sandbox_died),
                                        cmocka_unit_test(test_end),
                                        cmocka_unit_test(test_gone),
+                                       cmocka_unit_test(test_end_of_a_crashed_pod),
                                        cmocka_unit_test(test_probe_failed),
                                        cmocka_unit_test(test_random_views)};
     return cmocka_run_group_tests(tests, NULL, NULL);
