@@ -4,7 +4,7 @@
 #uses: unshare nsenter mount awk sed find
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 73
+plan 74
 
 start_cluster 2
 machine=m8t-nodes-$$ bare=$work/bare file=$work/bare/node.yaml agent=
@@ -153,7 +153,7 @@ spec:
   containers:
     - name: steady
       image: localhost/m8-busybox:1
-      command: [sh, -c, 'n=0; until [ -e /tmp/stop ]; do seq $((n * 200 + 1)) $((n * 200 + 200)); n=$((n + 1)); sleep 0.2; done; exit 3']
+      command: [sh, -c, 'n=0; until [ -e /tmp/stop ]; do seq $((n * 120 + 1)) $((n * 120 + 120)); n=$((n + 1)); sleep 0.2; done; exit 3']
 YAML
 k apply -f "$work/web.yaml" >/dev/null
 ok "pods run on the new machine" until_true 20 sh -c "[ \$($kubectl get pods -o wide --no-headers | grep worker-1 | grep -c Running) -ge 2 ]"
@@ -163,7 +163,8 @@ ok "a pod that writes a lot" k wait pod chatty --for=jsonpath='{.status.phase}'=
 size=$(du -cb "$bare"/dir/agent/logs/default_chatty_*/chatty/* | awk 'END {print $1}')
 ok "logs.maxSize, logs.maxFiles: a burst's log holds $size bytes" test "$size" -gt 1000 -a "$size" -le $((3 * 3 * 64 * 1024))
 ok "which end with its end, without a hole" follow_each_other <<<"$(k logs chatty; echo 30001)"
-# About 10 KB each fifth of a second: a file is full after 1.3 s.
+# About 6 KB each fifth of a second: a file, 1,300 lines, is full after two seconds. While no agent lives the monitor begins a file
+# each 192 KiB; from the second on there would be a hole.
 log=$(echo "$bare"/dir/agent/logs/default_steady_*/steady)
 files_are() { [ "$(find "$log" -name '0.log.*' ! -name '*.tmp' -size +0 | wc -l)" = "$1" ]; }
 timeout 60 "$kubectl" logs -f steady >"$work/steady" &
@@ -172,15 +173,17 @@ ok "a pod that writes without end has maxFiles files" until_true 20 files_are 3
 ok "and no more" refuses until_true 1 files_are 4
 # podman's service lives on with its mounts: the next agent is started beside it.
 service=$(pgrep -of -- "service.*unix://$bare/podman.sock")
-kill -KILL "$agent"
-sleep 3
+pkill -KILL -f -- "^$bare/minik8s node"
+wait "$agent"
+is "SIGKILL for the agent" 137 $?
+sleep 2
 nsenter -m -t "$service" "$bare/minik8s" node --config "$file" --netns "/run/netns/$machine" --images "$MINIK8S_DIR/images" >>"$bare/agent.log" 2>&1 &
 agent=$!
-ok "the agent was killed, and the log goes on" until_true 20 sh -c "$kubectl exec steady -- touch /tmp/marked"
+ok "the next one finds the pod, and the log goes on" until_true 20 sh -c "$kubectl exec steady -- touch /tmp/marked"
 sleep 2
 all=$(k logs steady)
 ok "logs: more than a file of them, without a hole" follow_each_other <<<"$all"
-ok "in $(wc -l <<<"$all") lines" test "$(wc -l <<<"$all")" -gt 2500
+ok "in $(wc -l <<<"$all") lines" test "$(wc -l <<<"$all")" -gt 1500
 newest=$(wc -l <"$log/0.log")
 lines=$((newest + 300))
 tail=$(k logs steady --tail=$lines)
@@ -188,7 +191,7 @@ is "logs --tail over two files" "$lines" "$(wc -l <<<"$tail")"
 ok "without a hole" follow_each_other <<<"$tail"
 recent=$(k logs steady --since=2s)
 ok "logs --since, without a hole" follow_each_other <<<"$recent"
-ok "only what is new: $(wc -l <<<"$recent") lines" test "$(wc -l <<<"$recent")" -lt 2500
+ok "only what is new: $(wc -l <<<"$recent") lines" test "$(wc -l <<<"$recent")" -lt "$(wc -l <<<"$all")"
 kill "$follower" 2>/dev/null
 timeout 60 "$kubectl" logs -f steady --tail=0 >"$work/steady" &
 follower=$!
@@ -197,10 +200,10 @@ for _ in 1 2; do inode=$(ls -i "$log/0.log"); until_true 20 next_file; done
 k exec steady -- touch /tmp/stop
 wait "$follower"
 ok "logs -f over three files: $(wc -l <"$work/steady") lines without a hole" follow_each_other <"$work/steady"
-ok "to the container's end" test "$(wc -l <"$work/steady")" -gt 2000
+ok "to the container's end" test "$(wc -l <"$work/steady")" -gt 1300
 ok "the container begins anew" until_true 20 test -e "$log/1.log"
 is "logs --previous: its last line" "$(tail -n 1 "$work/steady")" "$(k logs steady --previous | tail -n 1)"
-ok "over all its files" test "$(k logs steady --previous | wc -l)" -gt 2500
+ok "over all its files" test "$(k logs steady --previous | wc -l)" -gt 1500
 k delete pod steady --wait=false >/dev/null
 since=$(now)
 k patch node worker-1 -p '{"spec":{"taints":[{"key":"leaving","effect":"NoExecute"}]}}' >/dev/null
