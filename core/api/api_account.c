@@ -1,8 +1,8 @@
 /*
  * What a pod gets from its service account when it is created, as Kubernetes' admission does it: the
  * account's imagePullSecrets, if the pod names none, and a volume with a token, the API server's certificate
- * and the namespace in every container that has nothing at that path. An account that does not exist gives
- * nothing.
+ * and the namespace in every container that has nothing at that path. A pod whose account does not exist is
+ * refused: whoever makes pods for others tells so and tries again when the account appears.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,14 +18,19 @@ static const char volume_text[] =
     "{\"downwardAPI\":{\"items\":[{\"path\":\"namespace\",\"fieldRef\":{\"apiVersion\":\"v1\",\"fieldPath\":"
     "\"metadata.namespace\"}}]}}]}}";
 
-static cJSON *read_account(const struct op *op, const cJSON *pod)
+static cJSON *read_account(const struct op *op, const cJSON *pod, struct err **err)
 {
     struct store *store = op->api->store;
-    auto_free char *key = store_key("serviceaccounts", op->namespace,
-                                    json_string_or(pod, "spec.serviceAccountName", "default"));
+    const char *name = json_string_or(pod, "spec.serviceAccountName", "default");
+    auto_free char *key = store_key("serviceaccounts", op->namespace, name);
     struct store_object object = {0};
-    if (store->ops->get(store, key, &object, NULL) < 0)
+    if (store->ops->get(store, key, &object, NULL) < 0) {
+        err_set(err, ERR_FORBIDDEN,
+                "pods \"%s\" is forbidden: error looking up service account %s/%.253s: serviceaccount "
+                "\"%.253s\" not found",
+                op->name, op->namespace, name, name);
         return NULL;
+    }
     cJSON *account = json_parse_trusted(object.bytes->data, object.bytes->len);
     store_object_fini(&object);
     return account;
@@ -67,16 +72,19 @@ static void add_token(cJSON *pod)
     json_push(json_ensure_array(spec, "volumes"), volume);
 }
 
-void account_admit(const struct op *op, cJSON *pod)
+int account_admit(const struct op *op, cJSON *pod, struct err **err)
 {
-    auto_json account = read_account(op, pod);
     cJSON *spec = json_get(pod, "spec");
-    if (!account || !spec)
-        return;
+    if (!spec || !schema_find_resource(op->api->schema, "serviceaccounts")) /* a small registry (tests) */
+        return 0;
+    auto_json account = read_account(op, pod, err);
+    if (!account)
+        return -1;
     const cJSON *secrets = json_get(account, "imagePullSecrets");
     if (secrets && !json_at(spec, "imagePullSecrets[0]"))
         json_set(spec, "imagePullSecrets", json_copy(secrets));
     bool wanted = json_bool(account, "automountServiceAccountToken", true);
     if (json_bool(spec, "automountServiceAccountToken", wanted))
         add_token(pod);
+    return 0;
 }

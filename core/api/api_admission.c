@@ -188,7 +188,8 @@ static int pod_create(struct op *op, cJSON *pod, struct err **err)
     if (limits_admit(op, pod, err) < 0)
         return -1;
     json_set_string(status, "qosClass", qos_class(pod));
-    account_admit(op, pod);
+    if (account_admit(op, pod, err) < 0)
+        return -1;
     set_gated(pod);
     return pod_priority(op, pod, err);
 }

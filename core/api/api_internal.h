@@ -298,7 +298,7 @@ void defaults_written(const struct op *op);
 void defaults_check(struct api *api);
 
 /* api_account.c: what a new pod gets from its service account */
-void account_admit(const struct op *op, cJSON *pod);
+int account_admit(const struct op *op, cJSON *pod, struct err **err); /* ERR_FORBIDDEN */
 
 /* Ranges (api_ranges.c): thread-safe. The grant gets what was newly taken. */
 struct api_ranges *ranges_new(struct api *api, struct err **err);

@@ -284,6 +284,10 @@ local function reconcile(world, key)
     return plan
 end
 
+local function lacks_pods(item)
+    return (item["status.currentNumberScheduled"] or 0) < (item["status.desiredNumberScheduled"] or 0)
+end
+
 return {
     name = "daemonset",
     watches = {
@@ -291,9 +295,8 @@ return {
         { resource = "pods", key = "owner", owner = SETS },
         { resource = history.resource, key = "owner", owner = SETS },
         workload.watch_orphans(SETS),
-        workload.watch_room(SETS, function(item)
-            return (item["status.currentNumberScheduled"] or 0) < (item["status.desiredNumberScheduled"] or 0)
-        end),
+        workload.watch_room(SETS, lacks_pods),
+        workload.watch_accounts(SETS, lacks_pods),
         { resource = "nodes", on = { "metadata.labels", "spec.taints" }, map = all_sets },
     },
     project = {

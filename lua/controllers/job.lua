@@ -361,15 +361,18 @@ local function reconcile(world, key)
     return plan
 end
 
+local function lacks_pods(item)
+    return not item["status.completionTime"] and (item["status.active"] or 0) < (item["spec.parallelism"] or 1)
+end
+
 return {
     name = "job",
     watches = {
         { resource = JOBS, key = "self" },
         { resource = "pods", key = "owner", owner = JOBS },
         workload.watch_orphans(JOBS),
-        workload.watch_room(JOBS, function(item)
-            return not item["status.completionTime"] and (item["status.active"] or 0) < (item["spec.parallelism"] or 1)
-        end),
+        workload.watch_room(JOBS, lacks_pods),
+        workload.watch_accounts(JOBS, lacks_pods),
         { resource = "pods", on = { "metadata.finalizers", "metadata.ownerReferences" }, map = function(world, item)
             if not item or not is_tracked(item) then return {} end
             local owner = item.owner_uid and world:by_uid(item.owner_uid)

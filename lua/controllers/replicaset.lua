@@ -73,15 +73,18 @@ local function status_of(world, replicaset, active, plan)
     }
 end
 
+local function lacks_pods(item)
+    return (item["spec.replicas"] or 1) > (item["status.replicas"] or 0)
+end
+
 return {
     name = "replicaset",
     watches = {
         { resource = "replicasets.apps", key = "self" },
         { resource = "pods", key = "owner", owner = "replicasets.apps" },
         workload.watch_orphans("replicasets.apps"),
-        workload.watch_room("replicasets.apps", function(item)
-            return (item["spec.replicas"] or 1) > (item["status.replicas"] or 0)
-        end),
+        workload.watch_room("replicasets.apps", lacks_pods),
+        workload.watch_accounts("replicasets.apps", lacks_pods),
     },
     project = { pods = workload.pod_columns, ["replicasets.apps"] = { "spec.selector", "spec.replicas", "status.replicas" },
         resourcequotas = workload.quota_columns },

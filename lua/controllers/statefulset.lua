@@ -324,6 +324,10 @@ local function reconcile(world, key)
     return plan
 end
 
+local function lacks_pods(item)
+    return (item["spec.replicas"] or 1) > (item["status.replicas"] or 0)
+end
+
 return {
     name = "statefulset",
     watches = {
@@ -331,9 +335,8 @@ return {
         { resource = "pods", key = "owner", owner = SETS },
         { resource = history.resource, key = "owner", owner = SETS },
         workload.watch_orphans(SETS),
-        workload.watch_room(SETS, function(item)
-            return (item["spec.replicas"] or 1) > (item["status.replicas"] or 0)
-        end),
+        workload.watch_room(SETS, lacks_pods),
+        workload.watch_accounts(SETS, lacks_pods),
         -- a pod or claim that is gone has made its name free
         { resource = "pods", on = { "metadata.deletionTimestamp" }, map = function(world, item, previous)
             local set = not item and (previous["metadata.labels"] or {})["apps.kubernetes.io/pod-index"]

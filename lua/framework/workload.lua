@@ -137,15 +137,27 @@ end
 
 workload.quota_columns = { "spec.hard", "status.used" }
 
+local function lacking(world, resource, lacks, namespace)
+    local keys = {}
+    for owner in world:list(resource, { namespace = namespace }) do
+        if lacks(owner) then keys[#keys + 1] = owner.key end
+    end
+    return keys
+end
+
 --- A watch that queues those who lack pods (`lacks(item)`) when a quota of their namespace has got room: not after a back-off.
 function workload.watch_room(resource, lacks)
     return { resource = "resourcequotas", on = workload.quota_columns, map = function(world, quota, before)
-        local keys = {}
-        if not before or (quota and not has_more_room(quota, before)) then return keys end
-        for owner in world:list(resource, { namespace = before.namespace }) do
-            if lacks(owner) then keys[#keys + 1] = owner.key end
-        end
-        return keys
+        if not before or (quota and not has_more_room(quota, before)) then return {} end
+        return lacking(world, resource, lacks, before.namespace)
+    end }
+end
+
+--- The same when a service account appears, without which the server refuses pods.
+function workload.watch_accounts(resource, lacks)
+    return { resource = "serviceaccounts", on = {}, map = function(world, account, before)
+        if before or not account then return {} end
+        return lacking(world, resource, lacks, account.namespace)
     end }
 end
 

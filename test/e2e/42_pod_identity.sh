@@ -3,7 +3,7 @@
 # they hold; manifests/pods shown in force from outside.
 #uses: sed grep mount umount ipcmk ipcrm curl cut tr base64 jq cmp
 . "$(dirname "$0")/lib.sh"
-plan 43
+plan 44
 start_cluster 1
 
 PODS=manifests/pods
@@ -100,11 +100,26 @@ is "every namespace has an account, which pods are without a word" "default syst
     "$(field pod groups-merge '{.spec.serviceAccountName}') $(claim "$(in_pod groups-merge main "cat $FOLDER/token")" .sub)"
 k delete serviceaccount reader >/dev/null
 is "a token ends with its account" 401 "$(ask "$token" default/pods)"
-k apply -f - >/dev/null <<<'{"apiVersion":"v1","kind":"Pod","metadata":{"name":"orphan"},"spec":{"serviceAccountName":"reader","terminationGracePeriodSeconds":0,"volumes":[{"name":"t","projected":{"sources":[{"serviceAccountToken":{"path":"t"}}]}}],"containers":[{"name":"a","image":"localhost/m8-busybox:1","command":["sleep","infinity"]}]}}'
-says_why() { has "$(k get events --field-selector involvedObject.name=orphan -o 'jsonpath={.items[*].message}')" 'the token of service account "reader"'; }
-ok "a token that cannot be had is said in an Event" until_true 10 says_why
-k create serviceaccount reader >/dev/null 2>&1 || k apply -f $PODS/token.yaml >/dev/null
-ok "and the pod starts when the account is there" k wait --for=condition=Ready pod/orphan --timeout=90s
+refused "a pod whose account does not exist is refused" 'error looking up service account default/reader: serviceaccount "reader" not found' \
+    '{"serviceAccountName":"reader","containers":[{"name":"a","image":"b"}]}'
+k apply -f - >/dev/null <<'YAML'
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orphan}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: orphan}}
+  template:
+    metadata: {labels: {app: orphan}}
+    spec: {serviceAccountName: reader, terminationGracePeriodSeconds: 0, containers: [{name: a, image: "localhost/m8-busybox:1", command: [sleep, infinity]}]}
+YAML
+says_why() { has "$(k get events --field-selector reason=FailedCreate -o 'jsonpath={.items[*].message}')" 'serviceaccount "reader" not found'; }
+ok "a Deployment of such pods tells so in an Event" until_true 10 says_why
+until_true 10 says_why && sleep 5 # by now it would try every ten seconds only
+since=$(now)
+k create serviceaccount reader >/dev/null
+within 5000 "and has its pods when the account is there" 90 ready_is orphan 2
+k delete deployment orphan --wait=false >/dev/null
 refused "a token for less than ten minutes is refused" "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds" \
     '{"volumes":[{"name":"v","projected":{"sources":[{"serviceAccountToken":{"path":"t","expirationSeconds":60}}]}}],"containers":[{"name":"a","image":"b"}]}'
 refused "a path that leads out is refused" "serviceAccountToken.path" \

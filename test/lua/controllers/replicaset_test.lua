@@ -135,6 +135,24 @@ return {
         testing.equal(#steps_of(reconcile(world), "create"), 0)
     end,
 
+    ["an account that appears wakes those of its namespace that lack pods, and nobody else"] = function()
+        local full, other = replicaset(), replicaset()
+        full.metadata = { name = "full", namespace = "default", uid = "u-full", generation = 1 }
+        full.status = { replicas = 3 }
+        other.metadata = { name = "web", namespace = "other", uid = "u-other", generation = 1 }
+        local world = testing.world({ now = 1700000000, objects = { ["replicasets.apps"] = { replicaset(), full, other } } })
+        local account = { key = "default/late", namespace = "default", name = "late" }
+        for _, watch in ipairs(require("controllers.replicaset").watches) do
+            if watch.resource == "serviceaccounts" then
+                testing.equal(watch.map(world, account, nil), { "default/web" })
+                testing.equal(watch.map(world, account, account), {})
+                testing.equal(watch.map(world, nil, account), {})
+                return
+            end
+        end
+        error("no watch of accounts")
+    end,
+
     ["while the server refuses, one at a time is tried and the condition tells"] = function()
         local world = world_of()
         world:refuse("exceeded quota: small")

@@ -54,6 +54,34 @@ static void test_bearer(void **state)
     expect(w, 404, "POST", "/api/v1/namespaces/default/serviceaccounts/none/token", "{'spec':{}}");
 }
 
+/* A pod needs its account; a template may name one that comes later. */
+static void test_account_missing(void **state)
+{
+    struct world *w = *state;
+    const char *pod =
+        "{'metadata':{'name':'p'},'spec':{'serviceAccountName':'late','containers':[{'name':'c',"
+        "'image':'i:1'}]}}";
+    auto_reply refused = ask(w, "POST", PODS, pod);
+    assert_int_equal(refused.status, 403);
+    assert_at(
+        refused, "message",
+        "pods \"p\" is forbidden: error looking up service account default/late: serviceaccount \"late\" "
+        "not found");
+    expect(w, 404, "GET", PODS "/p", NULL);
+    const char *set =
+        "{'metadata':{'name':'s'},'spec':{'selector':{'matchLabels':{'a':'b'}},'template':{'metadata':{'"
+        "labels':"
+        "{'a':'b'}},'spec':{'serviceAccountName':'late','containers':[{'name':'c','image':'i:1'}]}}}}";
+    expect(w, 201, "POST", "/apis/apps/v1/namespaces/default/replicasets", set);
+    expect(w, 201, "POST", "/api/v1/namespaces/default/serviceaccounts",
+           "{'metadata':{'name':'late'},'imagePullSecrets':[{'name':'s'}],'automountServiceAccountToken':"
+           "false}");
+    auto_reply made = ask(w, "POST", PODS, pod);
+    assert_int_equal(made.status, 201);
+    assert_at(made, "spec.imagePullSecrets[0].name", "s");
+    assert_null(json_at(made.json, "spec.containers[0].volumeMounts"));
+}
+
 /* A token for somebody else is none for the server, which tells those who ask whose it is. */
 static void test_audiences(void **state)
 {
@@ -264,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_anonymous, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bearer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_account_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_audiences, setup, teardown),
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_can_i, setup, teardown),
