@@ -21,7 +21,19 @@ void identity_fini(struct identity *identity)
     identity->node = NULL;
 }
 
-/* A token of a service account ends with the account. */
+static bool is_present(struct api *api, const char *resource, const char *namespace, const char *name,
+                       const char *uid)
+{
+    auto_free char *key = store_key(resource, namespace, name);
+    struct store_object object = {0};
+    if (api->store->ops->get(api->store, key, &object, NULL) < 0)
+        return false;
+    bool same = str_eq(store_terms_get(object.terms, "u:="), uid);
+    store_object_fini(&object);
+    return same;
+}
+
+/* A token of a service account ends with the account, and with the pod or Secret that it is bound to. */
 static int check_account(struct api *api, const struct auth_identity *who, struct err **err)
 {
     if (!str_starts(who->user, SERVICE_ACCOUNT))
@@ -30,14 +42,11 @@ static int check_account(struct api *api, const struct auth_identity *who, struc
     if (!colon)
         return err_set(err, ERR_UNAUTHORIZED, "Unauthorized");
     auto_free char *space = mem_strndup(namespace, (size_t)(colon - namespace));
-    auto_free char *key = store_key("serviceaccounts", space, colon + 1);
-    struct store_object object = {0};
-    bool same = false;
-    if (api->store->ops->get(api->store, key, &object, NULL) == 0) {
-        same = str_eq(store_terms_get(object.terms, "u:="), who->uid);
-        store_object_fini(&object);
-    }
-    return same ? 0 : err_set(err, ERR_UNAUTHORIZED, "Unauthorized");
+    bool valid = is_present(api, "serviceaccounts", space, colon + 1, who->uid);
+    if (valid && who->bound)
+        valid = is_present(api, str_eq(who->bound, AUTH_BOUND_POD) ? "pods" : "secrets", space,
+                           who->bound_name, who->bound_uid);
+    return valid ? 0 : err_set(err, ERR_UNAUTHORIZED, "Unauthorized");
 }
 
 int identity_of_token(struct api *api, const char *token, const char *audience, struct identity *identity,

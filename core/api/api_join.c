@@ -1,8 +1,7 @@
 /*
  * How a new machine becomes a node, and how tokens are made. A join token is a Secret bootstrap-token-ID in
  * kube-system, as in Kubernetes; `usage-reusable` lets it serve more than once, otherwise it is marked used
- * by a write that expects the revision which was checked, so that of two machines only one gets in. Also
- * service accounts' tokens (TokenRequest).
+ * by a write that expects the revision which was checked, so that of two machines only one gets in.
  */
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -363,66 +362,4 @@ void handle_join(struct call *call)
     auto_json body = body_object(call, &err);
     if (!body || join(call, body, &err) < 0)
         call_fail(call, err);
-}
-
-/* ---- TokenRequest ---- */
-
-#define ACCOUNT_SECONDS_DEFAULT 3600
-#define ACCOUNT_SECONDS_MIN 600
-
-static char *account_uid(struct call *call, struct err **err)
-{
-    struct store *store = call->api->store;
-    auto_free char *key = store_key("serviceaccounts", call->namespace, call->name);
-    struct store_object object = {0};
-    if (store->ops->get(store, key, &object, NULL) < 0) {
-        fail_not_found(err, call->info, call->name);
-        return NULL;
-    }
-    char *uid = mem_strdup(store_terms_get(object.terms, "u:="));
-    store_object_fini(&object);
-    return uid ? uid : mem_strdup("");
-}
-
-static void answer_token(struct call *call, cJSON *request, const char *uid)
-{
-    struct api *api = call->api;
-    int64_t seconds = json_int(request, "spec.expirationSeconds", ACCOUNT_SECONDS_DEFAULT);
-    seconds = seconds < ACCOUNT_SECONDS_MIN ? ACCOUNT_SECONDS_MIN
-              : seconds > TOKEN_SECONDS_MAX ? TOKEN_SECONDS_MAX
-                                            : seconds;
-    auto_free char *user = mem_printf("system:serviceaccount:%s:%s", call->namespace, call->name);
-    auto_free char *group = mem_printf("system:serviceaccounts:%s", call->namespace);
-    const char *groups[] = {"system:serviceaccounts", group, NULL};
-    struct auth_identity identity = {0};
-    auth_identity_set(&identity, user, uid, groups);
-    const cJSON *audiences = json_at(request, "spec.audiences");
-    auto_free const char **names =
-        mem_array((size_t)(audiences ? cJSON_GetArraySize(audiences) : 0) + 1, sizeof(*names));
-    size_t n = 0;
-    json_each (audience, audiences)
-        if (cJSON_IsString(audience) && *audience->valuestring)
-            names[n++] = audience->valuestring;
-    auto_free char *token =
-        auth_token_issue(api->options.auth, &identity, n ? names : NULL, seconds * 1000000000);
-    auth_identity_fini(&identity);
-    char expires[TIME_TEXT];
-    time_print(api_wall(api) + seconds * 1000000000, expires);
-    cJSON *status = json_set(request, "status", cJSON_CreateObject());
-    json_set_string(status, "token", token);
-    json_set_string(status, "expirationTimestamp", expires);
-    call_answer_json(call, 201, request);
-}
-
-void handle_token(struct call *call)
-{
-    struct err *err = NULL;
-    cJSON *request = body_object(call, &err);
-    auto_free char *uid = request ? account_uid(call, &err) : NULL;
-    if (uid) {
-        answer_token(call, request, uid);
-        return;
-    }
-    cJSON_Delete(request);
-    call_fail(call, err);
 }

@@ -35,6 +35,13 @@ static cJSON *user_info(const struct identity *identity)
     cJSON *groups = json_set(info, "groups", cJSON_CreateArray());
     for (size_t i = 0; identity->who.groups && identity->who.groups[i]; i++)
         json_push_string(groups, identity->who.groups[i]);
+    if (str_eq(identity->who.bound, AUTH_BOUND_POD)) {
+        cJSON *extra = json_ensure_object(info, "extra");
+        json_push_string(json_set(extra, "authentication.kubernetes.io/pod-name", cJSON_CreateArray()),
+                         identity->who.bound_name);
+        json_push_string(json_set(extra, "authentication.kubernetes.io/pod-uid", cJSON_CreateArray()),
+                         identity->who.bound_uid);
+    }
     return info;
 }
 

@@ -98,7 +98,11 @@ int auth_join_token_check(const struct auth_join_token *token, const struct auth
 struct auth_identity {
     char *user, *uid; /* uid may be NULL */
     char **groups;    /* NULL-terminated */
+    /* What a token ends with, of the service account's namespace: AUTH_BOUND_; NULL: nothing. */
+    char *bound, *bound_name, *bound_uid;
 };
+#define AUTH_BOUND_POD "pod"
+#define AUTH_BOUND_SECRET "secret"
 void auth_identity_set(struct auth_identity *identity, const char *user, const char *uid,
                        const char *const *groups);
 void auth_identity_fini(struct auth_identity *identity);
@@ -117,13 +121,14 @@ struct auth_seal *auth_authority_seal(struct auth_authority *authority);
 char *auth_admin_token(const char *directory, const struct random *random, struct err **err);
 
 #define AUTH_AUDIENCE "https://kubernetes.default.svc.cluster.local" /* the API server itself */
-/* A signed token (JWT, HS256) for a service account or any other user; caller frees. lifetime_ns > 0.
+/* A signed token (JWT, HS256) for a service account or any other user, with what it is bound to; caller
+ * frees. lifetime_ns > 0.
  * audiences: NULL-terminated, who may accept it; NULL: the API server. */
 char *auth_token_issue(struct auth_authority *authority, const struct auth_identity *identity,
                        const char *const *audiences, int64_t lifetime_ns);
 /* Bearer token (without "Bearer ") → identity, with system:authenticated among the groups. ERR_UNAUTHORIZED,
- * also for a token that is not meant for `audience`. The caller checks that a service account's uid still
- * exists. */
+ * also for a token that is not meant for `audience`. The caller checks that a service account's uid, and what
+ * the token is bound to, still exist. */
 int auth_authenticate_token(struct auth_authority *authority, const char *token, const char *audience,
                             struct auth_identity *identity, struct err **err);
 /* Verified certificate subject → identity, with system:authenticated; user NULL → system:anonymous. */

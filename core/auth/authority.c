@@ -44,6 +44,9 @@ void auth_identity_fini(struct auth_identity *identity)
     free(identity->user);
     free(identity->uid);
     free(identity->groups);
+    free(identity->bound);
+    free(identity->bound_name);
+    free(identity->bound_uid);
     *identity = (struct auth_identity){0};
 }
 
@@ -103,6 +106,43 @@ static char *sign(const struct auth_authority *authority, const char *text, size
     return auth_base64url(mac, sizeof mac);
 }
 
+static const char account_prefix[] = "system:serviceaccount:";
+
+/* As Kubernetes writes it: {"namespace", "serviceaccount": {"name", "uid"}, "pod": {"name", "uid"}}. */
+static void add_references(cJSON *claims, const struct auth_identity *identity)
+{
+    if (!str_starts(identity->user, account_prefix))
+        return;
+    const char *namespace = identity->user + sizeof account_prefix - 1, *colon = strchr(namespace, ':');
+    if (!colon)
+        return;
+    cJSON *references = json_ensure_object(claims, "kubernetes.io");
+    auto_free char *space = mem_strndup(namespace, (size_t)(colon - namespace));
+    json_set_string(references, "namespace", space);
+    cJSON *account = json_ensure_object(references, "serviceaccount");
+    json_set_string(account, "name", colon + 1);
+    json_set_string(account, "uid", identity->uid ? identity->uid : "");
+    if (!identity->bound)
+        return;
+    cJSON *bound = json_ensure_object(references, identity->bound);
+    json_set_string(bound, "name", identity->bound_name);
+    json_set_string(bound, "uid", identity->bound_uid);
+}
+
+static void read_references(const cJSON *claims, struct auth_identity *identity)
+{
+    static const char *const kinds[] = {AUTH_BOUND_POD, AUTH_BOUND_SECRET};
+    const cJSON *references = json_get(claims, "kubernetes.io");
+    for (size_t i = 0; i < COUNT_OF(kinds) && !identity->bound; i++) {
+        const cJSON *bound = json_get(references, kinds[i]);
+        if (!bound)
+            continue;
+        identity->bound = mem_strdup(kinds[i]);
+        identity->bound_name = mem_strdup(json_string_or(bound, "name", ""));
+        identity->bound_uid = mem_strdup(json_string_or(bound, "uid", ""));
+    }
+}
+
 char *auth_token_issue(struct auth_authority *authority, const struct auth_identity *identity,
                        const char *const *audiences, int64_t lifetime_ns)
 {
@@ -117,6 +157,7 @@ char *auth_token_issue(struct auth_authority *authority, const struct auth_ident
     cJSON *groups = json_ensure_array(claims, "groups");
     for (size_t i = 0; identity->groups && identity->groups[i]; i++)
         json_push_string(groups, identity->groups[i]);
+    add_references(claims, identity);
     cJSON *aud = json_ensure_array(claims, "aud");
     for (const char *const *audience = audiences ? audiences : own; *audience; audience++)
         json_push_string(aud, *audience);
@@ -158,6 +199,7 @@ static int read_claims(struct auth_authority *authority, const cJSON *claims, co
             names[count++] = group->valuestring;
     }
     set_with_authenticated(identity, user, json_string(claims, "uid"), names);
+    read_references(claims, identity);
     return 0;
 }
 

@@ -1,8 +1,8 @@
 /*
  * pod_token: the tokens of a pod's service account that its projected volumes hold. Asked of the API server
- * (TokenRequest) before the volumes are made, kept in memory only, and asked for anew when four fifths of
- * their life are over; a file follows like any other change of a volume. While the server is away the old
- * token stays.
+ * (TokenRequest, bound to the pod: they end with it) before the volumes are made, kept in memory only, and
+ * asked for anew when four fifths of their life are over; a file follows like any other change of a volume.
+ * While the server is away the old token stays.
  */
 #include <string.h>
 
@@ -130,6 +130,11 @@ static bool ask(const struct pod *constant, const cJSON *source)
     const char *audience = json_string(source, "serviceAccountToken.audience");
     if (!str_empty(audience))
         json_push_string(json_ensure_array(json_get(request, "spec"), "audiences"), audience);
+    cJSON *bound = json_ensure_object(json_get(request, "spec"), "boundObjectRef");
+    json_set_string(bound, "apiVersion", "v1");
+    json_set_string(bound, "kind", "Pod");
+    json_set_string(bound, "name", pod->name);
+    json_set_string(bound, "uid", pod->uid);
     pod->token_busy = true;
     client_request(pod->node->client, "POST", target, NULL, request, on_token, call);
     return false;

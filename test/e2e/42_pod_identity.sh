@@ -3,7 +3,7 @@
 # they hold; manifests/pods shown in force from outside.
 #uses: sed grep mount umount ipcmk ipcrm curl cut tr base64 jq cmp
 . "$(dirname "$0")/lib.sh"
-plan 44
+plan 46
 start_cluster 1
 
 PODS=manifests/pods
@@ -98,6 +98,13 @@ review() { curl -s -m 5 --cacert "$work/ca.pem" -K "$work/admin" -H 'Content-Typ
 is "which the server tells those who ask (TokenReview)" "true system:serviceaccount:default:reader, false null" "$(review vault), $(review other)"
 is "every namespace has an account, which pods are without a word" "default system:serviceaccount:default:default" \
     "$(field pod groups-merge '{.spec.serviceAccountName}') $(claim "$(in_pod groups-merge main "cat $FOLDER/token")" .sub)"
+is "a token is bound to its pod" "token $(field pod token '{.metadata.uid}')" "$(claim "$token" '.["kubernetes.io"].pod | .name + " " + .uid')"
+k run fleeting --image=localhost/m8-busybox:1 --overrides='{"spec":{"serviceAccountName":"reader","terminationGracePeriodSeconds":0}}' -- sleep infinity >/dev/null
+k wait --for=condition=Ready pod/fleeting --timeout=60s >/dev/null
+fleeting=$(in_pod fleeting fleeting "cat $FOLDER/token")
+before=$(ask "$fleeting" default/pods)
+k delete pod fleeting >/dev/null
+is "and ends with it" "200 401" "$before $(ask "$fleeting" default/pods)"
 k delete serviceaccount reader >/dev/null
 is "a token ends with its account" 401 "$(ask "$token" default/pods)"
 refused "a pod whose account does not exist is refused" 'error looking up service account default/reader: serviceaccount "reader" not found' \

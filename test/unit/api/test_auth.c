@@ -54,6 +54,96 @@ static void test_bearer(void **state)
     expect(w, 404, "POST", "/api/v1/namespaces/default/serviceaccounts/none/token", "{'spec':{}}");
 }
 
+static struct reply ask_token(struct world *w, const char *bound, struct http_client *client)
+{
+    auto_free char *body = mem_printf("{'spec':{'expirationSeconds':600,'boundObjectRef':%s}}", bound);
+    const char *target = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    return client ? ask_client(w, client, "POST", target, NULL, NULL, body) : ask(w, "POST", target, body);
+}
+
+static int status_of(struct world *w, const char *token)
+{
+    auto_reply reply = ask_as(w, NULL, NULL, token, "GET", "/api", NULL);
+    return reply.status;
+}
+
+/* A token that is bound to a pod or a Secret ends with it, also if another one of that name comes. */
+static void test_bound_tokens(void **state)
+{
+    struct world *w = *state;
+    const char *pod =
+        "{'metadata':{'name':'p'},'spec':{'nodeName':'n1','containers':[{'name':'c','image':'i:1'}]}}";
+    auto_reply made = ask(w, "POST", PODS, pod);
+    auto_free char *uid = mem_strdup(text_at(&made, "metadata.uid"));
+    auto_free char *reference = mem_printf("{'kind':'Pod','apiVersion':'v1','name':'p','uid':'%s'}", uid);
+    auto_reply token = ask_token(w, reference, NULL);
+    assert_int_equal(token.status, 201);
+    const char *text = text_at(&token, "status.token");
+    assert_int_equal(status_of(w, text), 200);
+    auto_reply who =
+        ask_as(w, NULL, NULL, text, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "{}");
+    assert_at(who, "status.userInfo.extra['authentication.kubernetes.io/pod-name'][0]", "p");
+    assert_at(who, "status.userInfo.extra['authentication.kubernetes.io/pod-uid'][0]", uid);
+    auto_free char *review = mem_printf("{'spec':{'token':'%s'}}", text);
+    auto_reply known = ask(w, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", review);
+    assert_at(known, "status.user.extra['authentication.kubernetes.io/pod-name'][0]", "p");
+    expect(w, 200, "DELETE", PODS "/p?gracePeriodSeconds=0", NULL);
+    assert_int_equal(status_of(w, text), 401);
+    auto_reply unknown = ask(w, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", review);
+    assert_false(json_bool(unknown.json, "status.authenticated", true));
+    expect(w, 201, "POST", PODS, pod);
+    assert_int_equal(status_of(w, text), 401);
+    auto_reply other = ask_token(w, reference, NULL);
+    assert_int_equal(other.status, 409);
+    expect(w, 201, "POST", "/api/v1/namespaces/default/secrets", "{'metadata':{'name':'s'}}");
+    auto_reply of_secret = ask_token(w, "{'kind':'Secret','name':'s'}", NULL);
+    assert_int_equal(status_of(w, text_at(&of_secret, "status.token")), 200);
+    expect(w, 200, "DELETE", "/api/v1/namespaces/default/secrets/s", NULL);
+    assert_int_equal(status_of(w, text_at(&of_secret, "status.token")), 401);
+}
+
+static void test_bindings_refused(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{'metadata':{'name':'bot'}}");
+    expect(w, 201, "POST", PODS,
+           "{'metadata':{'name':'bots'},'spec':{'serviceAccountName':'bot','containers':[{'name':'c','image':"
+           "'i:1'}]}}");
+    auto_reply mine = ask(w, "POST", PODS,
+                          "{'metadata':{'name':'mine'},'spec':{'nodeName':'n1','containers':[{'name':'c',"
+                          "'image':'i:1'}]}}");
+    auto_reply far =
+        ask(w, "POST", PODS,
+            "{'metadata':{'name':'far'},'spec':{'nodeName':'n2','containers':[{'name':'c','image':"
+            "'i:1'}]}}");
+    auto_free char *own =
+                       mem_printf("{'kind':'Pod','name':'mine','uid':'%s'}", text_at(&mine, "metadata.uid")),
+                   *others =
+                       mem_printf("{'kind':'Pod','name':'far','uid':'%s'}", text_at(&far, "metadata.uid"));
+    struct http_client *node = world_as(w, "system:node:n1", "system:nodes", NULL);
+    const struct {
+        const char *reference;
+        struct http_client *client;
+        int status;
+        const char *message;
+    } cases[] = {{"{'kind':'Pod','name':'none'}", NULL, 404, "pods \"none\" not found"},
+                 {"{'kind':'Pod'}", NULL, 422, "spec.boundObjectRef.name"},
+                 {"{'kind':'ConfigMap','name':'x'}", NULL, 400, "to type \"v1, Kind=ConfigMap\""},
+                 {"{'kind':'Pod','name':'bots'}", NULL, 400, "different serviceaccount"},
+                 {"null", NULL, 201, NULL},
+                 {own, node, 201, NULL},
+                 {others, node, 403, "different node"},
+                 {"null", node, 403, "not bound to a pod"},
+                 {"{'kind':'Pod','name':'mine'}", node, 403, "without a uid"}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        auto_reply reply = ask_token(w, cases[i].reference, cases[i].client);
+        if (reply.status != cases[i].status)
+            fail_msg("%s: %d %s", cases[i].reference, reply.status, reply.text);
+        if (cases[i].message)
+            assert_non_null(strstr(text_at(&reply, "message"), cases[i].message));
+    }
+}
+
 /* A pod needs its account; a template may name one that comes later. */
 static void test_account_missing(void **state)
 {
@@ -292,6 +382,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_anonymous, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bearer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bound_tokens, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bindings_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_account_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_audiences, setup, teardown),
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),

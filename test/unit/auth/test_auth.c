@@ -250,6 +250,19 @@ static void bearer_tokens(void **state)
     assert_string_equal(who.user, "system:serviceaccount:default:web");
     assert_string_equal(who.uid, "uid-1");
     assert_true(auth_identity_in(&who, "system:serviceaccounts:default"));
+    assert_null(who.bound);
+    auth_identity_fini(&who);
+
+    auth_identity_set(&account, "system:serviceaccount:default:web", "uid-1", groups);
+    account.bound = mem_strdup(AUTH_BOUND_POD);
+    account.bound_name = mem_strdup("p");
+    account.bound_uid = mem_strdup("uid-p");
+    auto_free char *bound = auth_token_issue(a, &account, NULL, 60 * INT64_C(1000000000));
+    auth_identity_fini(&account);
+    assert_int_equal(auth_authenticate_token(a, bound, AUTH_AUDIENCE, &who, NULL), 0);
+    assert_string_equal(who.bound, AUTH_BOUND_POD);
+    assert_string_equal(who.bound_name, "p");
+    assert_string_equal(who.bound_uid, "uid-p");
     auth_identity_fini(&who);
 
     for (size_t i = 0; i < strlen(token); i++) { /* any change of any character */

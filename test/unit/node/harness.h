@@ -216,7 +216,7 @@ static void serve(void *arg, struct http_exchange *x)
             json_push(results, step_result(w, step));
         respond_json(x, 200, answer);
     } else if (str_eq(path, "/api/v1/namespaces/default/serviceaccounts/default/token") &&
-               !w->server.refuse_tokens) {
+               !w->server.refuse_tokens && str_eq(json_string(body, "spec.boundObjectRef.uid"), "uid-p")) {
         auto_free char *token = mem_printf("token-%u", ++w->server.tokens);
         cJSON *answer = cJSON_CreateObject();
         json_set_string(json_ensure_object(answer, "status"), "token", token);
