@@ -71,6 +71,9 @@ struct client_stream_options {
 struct client_stream;
 struct client_stream *client_stream_open(struct client *client, const struct client_stream_options *options);
 uint64_t client_stream_revision(const struct client_stream *stream);
+/* The server's revision as the stream was connected last: what it had until then has been seen once an event
+ * of this revision or a later one has come. */
+uint64_t client_stream_hello(const struct client_stream *stream);
 /* Drops the connection and resumes at once: for a caller that knows the path was cut and is back. */
 void client_stream_reconnect(struct client_stream *stream);
 void client_stream_close(struct client_stream *stream);

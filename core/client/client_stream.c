@@ -19,7 +19,7 @@ struct client_stream {
     struct client *client;
     struct client_stream_options options;
     char *resources, *cluster_id;
-    uint64_t revision;
+    uint64_t revision, hello;
     bool list_needed, connected, told;
     struct http_pending *pending;
     struct loop_timer *retry;
@@ -99,6 +99,7 @@ static int on_hello(struct client_stream *s, const struct line *line)
     bool other = s->cluster_id && !str_eq(s->cluster_id, id);
     free(s->cluster_id);
     s->cluster_id = mem_strdup(id);
+    s->hello = line->revision;
     set_connected(s, true, "");
     s->backoff_ms = BACKOFF_FIRST_MS;
     if (s->list_needed) {
@@ -255,6 +256,11 @@ struct client_stream *client_stream_open(struct client *client, const struct cli
 uint64_t client_stream_revision(const struct client_stream *s)
 {
     return s->revision;
+}
+
+uint64_t client_stream_hello(const struct client_stream *s)
+{
+    return s->hello;
 }
 
 void client_stream_reconnect(struct client_stream *s)

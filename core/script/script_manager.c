@@ -15,6 +15,7 @@
 
 #define KEYS_PER_TURN 64
 #define TURN_MS 10
+#define CATCH_UP_MS 1000
 #define UNKNOWN_OUTCOME_MS 1000 /* a lost answer: give the stream time to show what took effect */
 
 bool manager_active(const struct script_manager *manager)
@@ -143,7 +144,7 @@ static void pump(void *arg)
 {
     struct running *running = arg;
     int64_t end = loop_now_ms(running->manager->options.loop) + TURN_MS;
-    for (int n = 0; manager_active(running->manager); n++) {
+    for (int n = 0; manager_active(running->manager) && !running->manager->behind; n++) {
         if (n == KEYS_PER_TURN || loop_now_ms(running->manager->options.loop) > end) {
             if (!loop_timer_running(running->again))
                 loop_timer_start(running->again, 0);
@@ -189,6 +190,19 @@ static void on_reached(void *arg)
     for (size_t i = 0; i < manager->controllers.count; i++)
         queue_reached(manager->running[i].queue, manager->revision);
     repl_host_reached(manager->repl);
+    if (!manager->behind || !manager->connected || manager->revision < manager->goal)
+        return;
+    manager->behind = false;
+    loop_timer_stop(manager->catch_up);
+    pump_all(manager);
+}
+
+/* The last revisions may be of what nobody is shown. */
+static void on_caught_up(void *arg)
+{
+    struct script_manager *manager = arg;
+    manager->goal = 0;
+    on_reached(manager);
 }
 
 static void become_active(struct script_manager *manager)
@@ -243,8 +257,13 @@ static void on_connected(void *arg, bool connected, const char *reason)
     struct script_manager *manager = arg;
     world_set_time(&manager->world, loop_clock(manager->options.loop));
     manager->connected = connected;
-    if (connected)
+    manager->behind |= !connected;
+    if (connected) {
+        manager->goal = client_stream_hello(manager->stream);
+        loop_timer_start(manager->catch_up, CATCH_UP_MS);
+        loop_timer_start(manager->reached, 0);
         repl_host_wake(manager->repl);
+    }
     if (connected)
         manager->world.connected_ns = manager->world.monotonic_ns;
     if (connected)
@@ -345,6 +364,7 @@ struct script_manager *script_manager_new(const struct script_manager_options *o
     manager_query_init(manager);
     cache_set_on_change(manager->cache, on_change, manager);
     manager->reached = loop_timer_new(options->loop, on_reached, manager);
+    manager->catch_up = loop_timer_new(options->loop, on_caught_up, manager);
     manager_policies_init(manager);
     if (load(manager, err) < 0) {
         script_manager_free(manager);
@@ -386,6 +406,7 @@ void script_manager_free(struct script_manager *manager)
     }
     free(manager->running);
     loop_timer_free(manager->reached);
+    loop_timer_free(manager->catch_up);
     controllers_fini(&manager->controllers);
     placement_free(manager->world.placement);
     world_fini(&manager->world);

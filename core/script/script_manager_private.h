@@ -35,7 +35,10 @@ struct script_manager {
     struct loop_timer *reached; /* tells the queues the revision, once a turn */
     uint64_t revision;
     bool listing, leading, closing, connected;
-    struct repl_host *repl; /* NULL: no sessions */
+    bool behind;   /* the stream broke: what took effect meanwhile, also of our own, is not known */
+    uint64_t goal; /* the revision at which it is */
+    struct loop_timer *catch_up; /* longest wait for it */
+    struct repl_host *repl;      /* NULL: no sessions */
     /* Policy objects (script_manager_policies.c) */
     struct map changed_policies; /* names whose object or state moved */
     struct map refused;          /* name → hash and message of the newest source, if it was refused */
