@@ -30,6 +30,11 @@ static int64_t stop_deadline(const struct pod *pod, const struct container *c)
 
 static void say_killing(struct pod *pod, struct container *c)
 {
+    if (pod->gone ||
+        json_at(pod->object, "metadata.deletionTimestamp")) { /* it is removed when it has ended */
+        auto_free char *name = pod_container_name(pod, c->name, c->attempt);
+        pod->node->runtime->ops->leaving(pod->node->runtime, name);
+    }
     if (!c->plan.pre_stop_begun && !c->plan.signalled && !c->plan.killed)
         pod_event(pod, c, "Normal", "Killing", "Stopping container %s", c->name);
 }

@@ -49,6 +49,11 @@ char *podman_oom_path(const struct runtime_podman_options *options)
     return file_join(options->storage, "oom");
 }
 
+char *podman_leaving_path(const struct runtime_podman_options *options)
+{
+    return file_join(options->storage, "leaving");
+}
+
 char *podman_sandboxes_path(const struct runtime_podman_options *options)
 {
     return file_join(options->storage, "sandboxes");
@@ -175,8 +180,9 @@ static void render_containers(struct str *out, const struct runtime_podman_optio
         "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nlock_type = \"file\"\n"
         "exit_command_delay = 3\nimage_default_transport = \"docker://\"\n"
         "static_dir = \"%s/graph/libpod\"\ntmp_dir = \"%s/libpod\"\nvolume_path = \"%s/graph/volumes\"\n"
+        "conmon_path = [\"%s/bin/conmon\"]\n"
         "runtime = \"%s\"\nruntime_supports_json = [\"crun\", \"runc\"]\n[engine.runtimes]\n%s = [\"%s\"]\n",
-        o->storage, o->storage, o->storage, oci, oci, wrapper);
+        o->storage, o->storage, o->storage, o->directory, oci, oci, wrapper);
 }
 
 static void render_registries(struct str *out, const struct runtime_podman_options *o)
@@ -209,6 +215,18 @@ static void render_command(struct str *out, const struct runtime_podman_options 
     podman_texts_free(environment);
 }
 
+/* How the programs in `bin` find what lies in the storage. */
+static int link_to(const char *bin, const char *name, const char *target, struct err **err)
+{
+    auto_free char *link = file_join(bin, name);
+    char found[MAX_SOCKET_PATH * 4];
+    ssize_t n = readlink(link, found, sizeof(found));
+    if (n >= 0 && (size_t)n == strlen(target) && memcmp(found, target, (size_t)n) == 0)
+        return 0;
+    unlink(link);
+    return symlink(target, link) < 0 ? err_errno(err, errno, "link %s", link) : 0;
+}
+
 static int write_programs(const struct runtime_podman_options *o, struct err **err)
 {
     static const char *const folders[] = {"proc", "sys", "dev", "etc", "run", "tmp"};
@@ -220,17 +238,15 @@ static int write_programs(const struct runtime_podman_options *o, struct err **e
         if (file_make_dirs(path, 0755, err) < 0)
             return -1;
     }
-    struct podman_program oci = podman_program_oci(), program = podman_program_pause();
-    auto_free char *state = file_join(bin, "state"), *target = file_join(o->storage, "oci");
-    char found[MAX_SOCKET_PATH * 4];
-    ssize_t n = readlink(state, found, sizeof(found));
-    if (n < 0 || (size_t)n != strlen(target) || memcmp(found, target, (size_t)n) != 0) {
-        unlink(state);
-        if (symlink(target, state) < 0)
-            return err_errno(err, errno, "link %s", state);
-    }
+    struct podman_program oci = podman_program_oci(), program = podman_program_pause(),
+                          monitor = podman_program_monitor();
+    auto_free char *oci_state = file_join(o->storage, "oci"), *leaving = podman_leaving_path(o);
+    if (link_to(bin, "state", oci_state, err) < 0 || link_to(bin, "leaving", leaving, err) < 0)
+        return -1;
     if (write_file(bin, "crun", oci.data, oci.len, 0755, err) < 0 ||
-        write_file(bin, "runc", oci.data, oci.len, 0755, err) < 0)
+        write_file(bin, "runc", oci.data, oci.len, 0755, err) < 0 ||
+        write_file(bin, "conmon", monitor.data, monitor.len, 0755, err) < 0 ||
+        write_file(bin, "ended", monitor.data, monitor.len, 0755, err) < 0)
         return -1;
     return write_file(pause, "pause", program.data, program.len, 0755, err);
 }
@@ -244,7 +260,7 @@ static int check_boot(const struct runtime_podman_options *o, struct err **err)
         return -1;
     if (file_read(path, 128, &then, NULL, NULL) == 0 && str_eq(now, then))
         return 0;
-    static const char *const transient[] = {"run", "libpod", "oom", "oci"};
+    static const char *const transient[] = {"run", "libpod", "oom", "oci", "leaving"};
     for (size_t i = 0; i < COUNT_OF(transient); i++) {
         auto_free char *old = file_join(o->storage, transient[i]);
         if (file_remove_tree(old, err) < 0)
@@ -261,7 +277,7 @@ static int make_folders(const struct runtime_podman_options *o, struct err **err
             return -1;
     }
     static const char *const in_storage[] = {"graph", "run", "libpod", "libpod/exits", "oom",
-                                             "oci",   "tmp", "xdg",    "sandboxes"};
+                                             "oci",   "tmp", "xdg",    "sandboxes",    "leaving"};
     static const char *const in_directory[] = {"networks", ".config/containers"};
     for (size_t i = 0; i < COUNT_OF(in_storage); i++) {
         auto_free char *path = file_join(o->storage, in_storage[i]);

@@ -6,12 +6,14 @@
  * every 100 ms.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "runtime/podman_internal.h"
@@ -451,6 +453,18 @@ void podman_op_signal(struct runtime *r, const char *name, int signal_number, ru
 
 /* ---- remove ---- */
 
+void podman_op_leaving(struct runtime *r, const char *name)
+{
+    struct podman *p = podman_of(r);
+    const struct podman_record *record = map_get(&p->records, name);
+    if (!record || !record->id || record->own)
+        return;
+    auto_free char *folder = podman_leaving_path(&p->options), *path = file_join(folder, record->id);
+    auto_fd fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) /* podman tidies up as ever */
+        log_warn("runtime", "note that %s will be removed: %s", name, strerror(errno));
+}
+
 static void remove_pod_cgroup(const struct podman_record *record)
 {
     if (!record || !record->sandbox || !record->cgroup)
@@ -514,6 +528,8 @@ void podman_op_remove(struct runtime *r, const char *name, runtime_on_done *done
     struct done_op *op = done_op_new(r, name, done, arg);
     observe_sandbox(p, name);
     struct podman_record *record = map_get(&p->records, name);
+    if (record && record->pidfd >= 0)
+        podman_op_leaving(r, name);
     if (record && !record->removal && signal_process(p, name, SIGKILL))
         record->removal = op;
     else

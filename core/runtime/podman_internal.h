@@ -17,6 +17,7 @@ struct podman_program {
 };
 struct podman_program podman_program_pause(void);
 struct podman_program podman_program_oci(void);
+struct podman_program podman_program_monitor(void);
 
 /* ---- podman_config.c: files and command line of the service ---- */
 /* Paths under options->directory; caller frees. */
@@ -27,6 +28,7 @@ char *podman_pause_root(const struct runtime_podman_options *options);
 char *podman_exits_path(const struct runtime_podman_options *options);
 char *podman_oom_path(const struct runtime_podman_options *options);
 char *podman_sandboxes_path(const struct runtime_podman_options *options);
+char *podman_leaving_path(const struct runtime_podman_options *options);
 char *podman_log_path(const struct runtime_podman_options *options);
 /* "/minik8s/CLUSTER/NODE": all our containers' cgroups lie below. */
 char *podman_cgroup_root(const struct runtime_podman_options *options);
@@ -181,6 +183,7 @@ void podman_op_start(struct runtime *r, const char *name, runtime_on_container *
 void podman_op_inspect(struct runtime *r, const char *name, runtime_on_container *done, void *arg);
 void podman_op_signal(struct runtime *r, const char *name, int signal_number, runtime_on_done *done,
                       void *arg);
+void podman_op_leaving(struct runtime *r, const char *name);
 void podman_op_remove(struct runtime *r, const char *name, runtime_on_done *done, void *arg);
 /* The container that a removal waited for has ended; or (err) never will, as the runtime closes. Takes
  * `removal`. */

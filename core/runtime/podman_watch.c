@@ -227,8 +227,10 @@ void podman_record_forget(struct podman *p, const char *name)
     if (!record)
         return;
     if (record->id) {
-        auto_free char *mark = oom_mark(p, record);
+        auto_free char *mark = oom_mark(p, record), *leaving = podman_leaving_path(&p->options),
+                       *left = file_join(leaving, record->id);
         unlink(mark);
+        unlink(left);
     }
     map_remove(&p->records, name);
 }

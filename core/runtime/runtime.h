@@ -153,6 +153,9 @@ struct runtime_ops {
     void (*start)(struct runtime *r, const char *name, runtime_on_container *done, void *arg);
     void (*inspect)(struct runtime *r, const char *name, runtime_on_container *done, void *arg);
     void (*signal)(struct runtime *r, const char *name, int signal_number, runtime_on_done *done, void *arg);
+    /* A hint before it is asked to end: it will be removed as soon as it has ended, so nothing need tidy up
+     * after it until then. Should it not be removed after all, its layer and cgroup stay until it is. */
+    void (*leaving)(struct runtime *r, const char *name);
     void (*remove)(struct runtime *r, const char *name, runtime_on_done *done,
                    void *arg); /* kills if running */
     /* Runs a command to its end within timeout_ms; output is stdout+stderr, at most 64 KiB. ERR_TIMEOUT. */

@@ -513,6 +513,10 @@ static void runtime_op_signal(struct runtime *r, const char *name, int number, r
 {
     operation_begin(r, SIGNAL, name, DONE(done), arg)->number = number;
 }
+/* Nothing here tidies up by itself. */
+static void runtime_op_leaving(struct runtime *r UNUSED, const char *name UNUSED)
+{
+}
 static void runtime_op_remove(struct runtime *r, const char *name, runtime_on_done *done, void *arg)
 {
     operation_begin(r, REMOVE, name, DONE(done), arg);
@@ -601,6 +605,7 @@ struct runtime *fake_machine_runtime(struct fake_machine *machine)
                                            .start = runtime_op_start,
                                            .inspect = runtime_op_inspect,
                                            .signal = runtime_op_signal,
+                                           .leaving = runtime_op_leaving,
                                            .remove = runtime_op_remove,
                                            .exec = runtime_op_exec,
                                            .exec_stream = runtime_op_exec_stream,

@@ -1,6 +1,7 @@
 /*
- * Sandboxes that podman does not know: what a pod's containers share through them, their end, and that
- * whoever is killed between any two steps finds them again.
+ * What the runtime does in podman's stead. Sandboxes: what a pod's containers share through them, their end,
+ * and that whoever is killed between any two steps finds them again. Tidying up after containers that are
+ * removed.
  */
 #include "runtime_world.h"
 
@@ -153,6 +154,56 @@ static void test_sysctls(void **state)
     assert_ok(world_remove(w, "sandbox_s5"));
 }
 
+/* conmon, and what it starts at the end. */
+static bool is_busy(const char *id)
+{
+    auto_free char *command = mem_printf("pgrep -f '[c]leanup %s|[c]onmon .*%s' >/dev/null", id, id);
+    return system(command) == 0;
+}
+
+static bool has_layer_mounted(const struct world *w)
+{
+    auto_free char *text = NULL, *layers = mem_printf("%s/graph/overlay/", w->storage);
+    assert_int_equal(file_read("/proc/self/mounts", 4 << 20, &text, NULL, NULL), 0);
+    return strstr(text, layers) != NULL;
+}
+
+/* Ends the container that was just started, and waits until nobody works on it any more. */
+static void end(struct world *w, const char *name)
+{
+    auto_free char *id = mem_strdup(w->container->id);
+    assert_ok(world_signal(w, name, SIGKILL));
+    world_event(w, RUNTIME_DIED, name);
+    for (int i = 0; i < 400 && is_busy(id); i++)
+        usleep(25000);
+    assert_false(is_busy(id));
+}
+
+/* podman tidies up after a container that stays; where it is to be removed, the removal does. */
+static void test_leaving(void **state)
+{
+    struct world *w = *state;
+    auto_free char *marks = file_join(w->storage, "leaving");
+    size_t count;
+    assert_ok(world_create(w, world_shell(w, NULL, "stays", "exec sleep 1000")));
+    assert_ok(world_start(w, "stays_alone"));
+    end(w, "stays_alone");
+    assert_false(has_layer_mounted(w));
+    assert_ok(world_create(w, world_shell(w, NULL, "leaves", "exec sleep 1000")));
+    assert_ok(world_start(w, "leaves_alone"));
+    w->runtime->ops->leaving(w->runtime, "leaves_alone");
+    end(w, "leaves_alone");
+    assert_true(has_layer_mounted(w));
+    assert_ok(world_inspect(w, "leaves_alone"));
+    assert_int_equal(w->container->state, RUNTIME_EXITED);
+    assert_int_equal(w->container->exit_code, 137);
+    assert_ok(world_remove(w, "leaves_alone"));
+    assert_false(has_layer_mounted(w));
+    free(file_list(marks, &count, NULL));
+    assert_int_equal(count, 0);
+    assert_ok(world_remove(w, "stays_alone"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +212,7 @@ int main(void)
         cmocka_unit_test_teardown(test_killed_between_steps, world_between),
         cmocka_unit_test_teardown(test_number_of_another, world_between),
         cmocka_unit_test_teardown(test_sysctls, world_between),
+        cmocka_unit_test_teardown(test_leaving, world_between),
     };
     return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }
