@@ -3,7 +3,7 @@
 # part is killed in the middle and comes back.
 #uses: sed grep sort uniq curl base64 mknod mkfifo cc date tail find wc sha256sum head seq jq cut
 . "$(dirname "$0")/lib.sh"
-plan 71
+plan 72
 SLURM=/var/lib/minik8s/slurm-$story
 slurm() { local verb=$1; shift; ci/slurm "$verb" --dir "$SLURM" "$@"; }
 leave() { ci/slurm down --dir "$SLURM" >&2; finish; }
@@ -86,6 +86,9 @@ k delete pod gpu-d >/dev/null
 rm "$work/gpu/dev/nvidia2"
 ok "one that goes is taken away" until_true 15 has_gpus "2 2 2"
 ok "and told" until_true 5 told '^GPURemoved GPU 2 '
+echo nonsense >"$work/gpu/errors" # the driver's wait fails, and would again
+echo nonsense >"$work/gpu/errors"
+ok "a driver that fails to tell errors is looked at once" until_true 5 told '^GPUHealthUnknown '
 k delete pods -l example=gpu --wait=false >/dev/null
 
 job limited '{timeLimit: "1", memory: 16Mi, run: "echo begun; sleep 600"}' # Slurm's shortest: looked at in the end

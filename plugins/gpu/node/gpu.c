@@ -30,6 +30,7 @@ struct gpu {
     cJSON *sick;          /* uuid or minor → number of the error that the driver has told */
     struct look *looking; /* under way on the pool */
     bool again;           /* something came or went meanwhile */
+    bool deaf;            /* the driver failed to tell errors: not asked again before a device comes or goes */
 };
 
 static char *root_for(const char *node)
@@ -102,8 +103,12 @@ static void look(struct gpu *gpu);
 static void on_error(void *arg, int minor, unsigned long long xid)
 {
     struct gpu *gpu = arg;
-    if (minor < 0)
+    if (minor < 0) {
+        gpu->deaf = true;
+        node_extension_event(gpu->host, "Warning", "GPUHealthUnknown", "the driver tells no errors any more");
         look(gpu);
+        return;
+    }
     for (size_t i = 0; i < gpu->list.count; i++) {
         struct gpu_device *device = &gpu->list.items[i];
         if (device->minor != minor || device->sick)
@@ -186,7 +191,8 @@ static void look_done(void *arg)
             cJSON_Delete(gpu->cdi);
             gpu->cdi = steal(&look_arg->cdi);
         }
-        gpu->health = gpu_health_new(gpu->root, gpu->host->loop, on_error, gpu);
+        if (!gpu->deaf)
+            gpu->health = gpu_health_new(gpu->root, gpu->host->loop, on_error, gpu);
         node_extension_update(gpu->host);
         if (gpu->again)
             look(gpu);
@@ -213,7 +219,9 @@ static void look(struct gpu *gpu)
 
 static void on_settled(void *arg)
 {
-    look(arg);
+    struct gpu *gpu = arg;
+    gpu->deaf = false;
+    look(gpu);
 }
 
 /* ---- */
