@@ -30,7 +30,7 @@ struct gpu {
     cJSON *sick;          /* uuid or minor → number of the error that the driver has told */
     struct look *looking; /* under way on the pool */
     bool again;           /* something came or went meanwhile */
-    bool deaf;            /* the driver failed to tell errors: not asked again before a device comes or goes */
+    bool deaf; /* the driver failed to tell errors: not asked again before a device comes or goes */
 };
 
 static char *root_for(const char *node)

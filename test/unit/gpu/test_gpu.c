@@ -197,6 +197,49 @@ static void a_sick_device_is_given_to_nobody_else(void **state)
     gpu_share_free(share);
 }
 
+struct counted {
+    struct loop *loop;
+    int settled;
+};
+
+static void on_settled(void *arg)
+{
+    struct counted *counted = arg;
+    counted->settled++;
+    loop_stop(counted->loop);
+}
+
+static void on_time(void *arg)
+{
+    loop_stop(((struct counted *)arg)->loop);
+}
+
+static void devices_that_come_and_go_are_told_once(void **state)
+{
+    (void)state;
+    struct counted counted = {.loop = loop_new(NULL)};
+    put("dev/null", "");
+    struct gpu_watch *watch = gpu_watch_new(root, counted.loop, on_settled, &counted);
+    struct loop_timer *timer = loop_timer_new(counted.loop, on_time, &counted);
+    auto_free char *device = file_join(root, "dev/nvidia0");
+    put("dev/sda", ""); /* none of ours */
+    loop_timer_start(timer, 600);
+    loop_run(counted.loop);
+    assert_int_equal(counted.settled, 0);
+    put("dev/nvidia0", "");
+    put("dev/nvidiactl", "");
+    loop_run(counted.loop);
+    loop_timer_start(timer, 600);
+    loop_run(counted.loop);
+    assert_int_equal(counted.settled, 1); /* both together */
+    assert_int_equal(unlink(device), 0);
+    loop_run(counted.loop);
+    assert_int_equal(counted.settled, 2);
+    loop_timer_free(timer);
+    gpu_watch_free(watch);
+    loop_free(counted.loop);
+}
+
 int main(void)
 {
     json_init();
@@ -208,6 +251,7 @@ int main(void)
         cmocka_unit_test_setup(the_vendors_specification_comes_first, clean),
         cmocka_unit_test_setup(no_device_is_given_twice, clean),
         cmocka_unit_test_setup(a_sick_device_is_given_to_nobody_else, clean),
+        cmocka_unit_test_setup(devices_that_come_and_go_are_told_once, clean),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     file_remove_tree(root, NULL);
