@@ -54,6 +54,7 @@ void api_free(struct api *api)
     if (!api)
         return;
     pool_free(api->blob_pool);
+    pool_free(api->backup_pool);
     metrics_collector_free(api->collector);
     repl_free(api->repl);
     nodes_free(api->nodes);
@@ -219,13 +220,10 @@ static call_handler *own_handler(const struct call *call)
     static const struct {
         const char *plural, *method;
         call_handler *handler;
-    } own[] = {{"batches", "POST", handle_batch},
-               {"stream", "GET", handle_stream},
-               {"join", "POST", handle_join},
-               {"past", "GET", handle_past},
-               {"repl", "GET", handle_repl},
-               {"replhosts", "GET", handle_repl_host},
-               {"jointokens", "POST", handle_join_token}};
+    } own[] = {{"backups", "POST", handle_backup},     {"batches", "POST", handle_batch},
+               {"stream", "GET", handle_stream},       {"join", "POST", handle_join},
+               {"past", "GET", handle_past},           {"repl", "GET", handle_repl},
+               {"replhosts", "GET", handle_repl_host}, {"jointokens", "POST", handle_join_token}};
     if (!str_eq(call->group, "minik8s.io") || !str_eq(call->version, "v1") || call->name)
         return NULL;
     for (size_t i = 0; i < COUNT_OF(own); i++) {

@@ -40,6 +40,7 @@ struct api_options {
     const char *pod_range;       /* "10.244.0.0/16": /24 per Node, given out when a Node is created */
     const char *public_address; /* how nodes and pods reach this server: endpoint of the Service kubernetes */
     struct blobs *blobs;      /* for the subresource blobs; NULL: none. Closed by its owner after api_free */
+    const char *backups;      /* folder of backups; NULL (or no blobs): none are made */
     int64_t node_validity_ns; /* of the certificates that nodes get; 0: a year */
     unsigned public_port;     /* 0: unknown, no endpoint is written */
 };

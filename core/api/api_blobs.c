@@ -158,6 +158,8 @@ void blobs_init(struct api *api)
     if (!api->options.blobs)
         return;
     api->blob_pool = pool_new(1);
+    if (api->options.backups)
+        api->backup_pool = pool_new(1);
     schema_each(api->schema, add_owners, &sweep);
     blobs_sweep(api->options.blobs, is_owner, &sweep);
     map_fini(&sweep.owners);

@@ -36,7 +36,8 @@ struct api {
     struct api_nodes *nodes;
     struct api_counters *counters;
     struct api_metrics *collector;
-    struct pool *blob_pool; /* api_blobs.c: what waits for the disk; NULL without blobs */
+    struct pool *blob_pool;   /* api_blobs.c: what waits for the disk; NULL without blobs */
+    struct pool *backup_pool; /* NULL: no backups */
     struct api_quotas *quotas;
     struct api_repl *repl;
     atomic_size_t list_bytes; /* of answers to LIST that are being sent */
@@ -355,7 +356,7 @@ cJSON *metrics_node_object(const cJSON *node, const cJSON *summary);
 cJSON *metrics_pod_object(const cJSON *pod);
 
 /* ---- blobs (api_blobs.c) ---- */
-call_handler handle_blobs;
+call_handler handle_blobs, handle_backup;
 void blobs_init(struct api *api);        /* drops what belongs to nobody any more */
 void blobs_written(const struct op *op); /* what is gone takes its blobs with it */
 

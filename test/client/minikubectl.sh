@@ -209,6 +209,8 @@ says "autoscale without a limit" 1 '--max=MAXPODS is required' k autoscale deplo
 
 # --- who, where ---
 says "api-versions" 0 '^apps/v1$' k api-versions
+says "backup" 0 '/server/backups/one$' k backup one
+says "never over an older one" 1 'is there already' k backup one
 says "cluster-info" 0 '^Kubernetes control plane is running at https://' k cluster-info
 says "auth can-i" 0 '^yes$' k auth can-i create deployments
 says "auth whoami" 0 '^Username ' k auth whoami

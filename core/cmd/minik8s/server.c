@@ -31,6 +31,7 @@ struct server {
     struct api *api;
     struct http_server *http;
     struct blobs *blobs;
+    char *backups;
     char *pki, *certificate, *key;
     bool failed;
 };
@@ -178,6 +179,7 @@ static struct http_client *node_client(void *arg, const char *url, struct err **
 static int open_api(struct server *s, struct err **err)
 {
     auto_free char *directory = file_join(s->directory, "blobs");
+    s->backups = file_join(s->directory, "backups");
     s->blobs = blobs_open(directory, MAX_BLOBS, err);
     if (!s->blobs)
         return -1;
@@ -198,6 +200,7 @@ static int open_api(struct server *s, struct err **err)
                                         .service_range = s->service_range,
                                         .pod_range = s->pod_range,
                                         .blobs = s->blobs,
+                                        .backups = s->backups,
                                         .public_address = s->address,
                                         .node_validity_ns = s->node_validity * 1000000000,
                                         .public_port = (unsigned)s->port};
@@ -255,6 +258,7 @@ static void close_all(struct server *s)
     if (s->api)
         api_free(s->api);
     blobs_close(s->blobs);
+    free(s->backups);
     if (s->hub)
         watch_hub_free(s->hub);
     if (s->metrics)

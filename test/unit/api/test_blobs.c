@@ -18,11 +18,15 @@ static void open_blobs(struct world *w)
     assert_non_null(w->options.blobs);
 }
 
+static char backups[64];
+
 static int setup_blobs(void **state)
 {
     struct world *w = world_new(true, false);
     world_close(w);
     open_blobs(w);
+    snprintf(backups, sizeof backups, "/tmp/m8-backups-%d", (int)getpid());
+    w->options.backups = backups;
     world_open(w);
     *state = w;
     return 0;
@@ -34,7 +38,9 @@ static int teardown_blobs(void **state)
     struct blobs *blobs = w->options.blobs;
     world_close(w);
     blobs_close(blobs);
+    file_remove_tree(backups, NULL);
     w->options.blobs = NULL;
+    w->options.backups = NULL;
     world_open(w);
     world_free(w);
     return 0;
@@ -116,10 +122,39 @@ static void a_start_drops_what_belongs_to_nobody(void **state)
     assert_int_equal(get(w, target, "kept"), 200);
 }
 
+#define BACKUPS "/apis/minik8s.io/v1/backups"
+
+static int back_up(struct world *w, struct http_client *client, const char *body)
+{
+    auto_reply reply = ask_client(w, client, "POST", BACKUPS, "application/json", NULL, body);
+    return reply.status;
+}
+
+static void a_backup_has_objects_and_blobs(void **state)
+{
+    struct world *w = *state;
+    char digest[BLOB_DIGEST];
+    blob_digest("hello", 5, digest);
+    create_job(w);
+    assert_int_equal(put(w, "j", digest, "hello"), 200);
+    assert_int_equal(back_up(w, w->client, "{'name':'../x'}"), 400);
+    assert_int_equal(back_up(w, w->client, "{'name':'one'}"), 201);
+    assert_int_equal(back_up(w, w->client, "{'name':'one'}"), 409);
+    assert_int_equal(back_up(w, w->client, "{}"), 201);
+    auto_free char *folder = mem_printf("%s/one/blobs", backups);
+    auto_free char *store = mem_printf("%s/one/store/store.mdb", backups);
+    auto_free char **owners = file_list(folder, NULL, NULL);
+    assert_true(owners && owners[0]);
+    auto_free char *blob = mem_printf("%s/%s/%s", folder, owners[0], digest);
+    assert_true(file_exists(blob));
+    assert_true(file_exists(store));
+}
+
 static void without_a_folder_it_says_so(void **state)
 {
     struct world *w = *state;
     char digest[BLOB_DIGEST];
+    assert_int_equal(back_up(w, w->client, "{}"), 503);
     blob_digest("x", 1, digest);
     create_job(w);
     assert_int_equal(put(w, "j", digest, "x"), 503);
@@ -130,6 +165,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(blobs_belong_to_their_object, setup_blobs, teardown_blobs),
         cmocka_unit_test_setup_teardown(a_start_drops_what_belongs_to_nobody, setup_blobs, teardown_blobs),
+        cmocka_unit_test_setup_teardown(a_backup_has_objects_and_blobs, setup_blobs, teardown_blobs),
         cmocka_unit_test_setup_teardown(without_a_folder_it_says_so, setup_real, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
