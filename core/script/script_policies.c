@@ -75,6 +75,7 @@ void policies_fini(struct policies *policies)
     map_fini(&policies->names);
     map_fini(&policies->states);
     map_fini(&policies->shadows);
+    cJSON_Delete(policies->spaces);
     sandbox_fini(&policies->sandbox);
 }
 
@@ -247,13 +248,19 @@ static void set_standard(struct policies *policies, const cJSON *points)
 int policies_use(struct policies *policies, const cJSON *points, struct err **err)
 {
     int rc = 0;
+    bool changed = false;
     map_each (entry, &policies->points) {
         struct policy_point *point = entry->value;
         const cJSON *given = json_get(json_get(points, point->name), "policies");
+        given = cJSON_IsArray(given) ? given : NULL;
+        if (!given == !point->chosen && json_equal(given, point->chosen))
+            continue;
+        changed = true;
         cJSON_Delete(point->chosen);
-        point->chosen = cJSON_IsArray(given) ? json_copy(given) : NULL;
+        point->chosen = given ? json_copy(given) : NULL;
     }
-    rebuild(policies);
+    if (changed) /* else nobody has to be asked again */
+        rebuild(policies);
     map_each (entry, &policies->points) {
         const struct policy_point *point = entry->value;
         auto_free char *path = mem_printf("spec.points[%s]", point->name);
@@ -272,7 +279,8 @@ int policies_use(struct policies *policies, const cJSON *points, struct err **er
 int policies_use_in(struct policies *policies, const cJSON *spaces, struct err **err)
 {
     int rc = 0;
-    map_each (entry, &policies->points)
+    bool changed = !policies->spaces || !json_equal(policies->spaces, spaces);
+    for (struct map_entry *entry = changed ? policies->points.first : NULL; entry; entry = entry->after)
         map_fini(&((struct policy_point *)entry->value)->spaces);
     json_each (given, spaces) {
         json_each (choice, given) {
@@ -283,13 +291,19 @@ int policies_use_in(struct policies *policies, const cJSON *spaces, struct err *
                 rc = err_add_cause(err, "FieldValueNotSupported", path, "there is no such point");
                 continue;
             }
+            if (!changed)
+                continue;
             struct policy_space *space = NEW(struct policy_space);
             space->chosen = json_copy(json_get(choice, "policies"));
             point->spaces.free_value = space_free;
             map_set(&point->spaces, given->string, space);
         }
     }
-    rebuild(policies);
+    if (changed) {
+        cJSON_Delete(policies->spaces);
+        policies->spaces = spaces ? json_copy(spaces) : cJSON_CreateObject();
+        rebuild(policies);
+    }
     map_each (entry, &policies->points) {
         map_each (s, &((struct policy_point *)entry->value)->spaces) {
             const struct policy_space *space = s->value;

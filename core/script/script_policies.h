@@ -88,6 +88,7 @@ struct policies_hooks {
 struct policies {
     struct sandbox sandbox;
     struct map points, names;
+    cJSON *spaces; /* as policies_use_in was given them last */
     struct policies_hooks hooks;
     uint64_t seed;
     uint64_t epoch;        /* moves with every change of what is active */
