@@ -92,7 +92,8 @@ struct pod {
     int64_t start_ns;               /* wall; status.startTime */
 
     bool sandbox_exists, sandbox_busy, attached;
-    bool adopted; /* it ran when this agent came: attached as far as anybody can tell */
+    bool sandbox_died, sandbox_missed; /* while it was busy: its end was told; a list was not looked at */
+    bool adopted;                      /* it ran when this agent came: attached as far as anybody can tell */
     unsigned sandbox_attempt;
     unsigned sandbox_seen_in; /* as container.seen_in */
     enum runtime_state sandbox_state;

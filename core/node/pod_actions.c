@@ -44,6 +44,19 @@ static void sandbox_failed(struct pod *pod, const struct err *err, const char *w
     pod_event(pod, NULL, "Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", problem);
 }
 
+/* An action other than its end is done: what was told of it meanwhile counts now. */
+static void sandbox_idle(struct pod *pod)
+{
+    pod->sandbox_busy = false;
+    if (pod->sandbox_died) {
+        pod->sandbox_state = RUNTIME_EXITED;
+        pod->sandbox_pid = 0;
+    } else if (pod->sandbox_missed) {
+        node_list_containers(pod->node);
+    }
+    pod->sandbox_died = pod->sandbox_missed = false;
+}
+
 static void on_sandbox_done(void *arg, struct err *err)
 {
     struct pod_call *call = arg;
@@ -51,7 +64,9 @@ static void on_sandbox_done(void *arg, struct err *err)
     struct pod *pod = pod_call_end(call);
     if (!pod)
         return;
-    pod->sandbox_busy = false;
+    bool ends = !err && (type == PLAN_SANDBOX_STOP || type == PLAN_SANDBOX_REMOVE);
+    if (ends) /* as was wanted */
+        pod->sandbox_died = pod->sandbox_missed = false;
     pod->sandbox_seen_in = pod->node->list_number;
     if (err) {
         sandbox_failed(pod, err, plan_action_name(type));
@@ -68,6 +83,7 @@ static void on_sandbox_done(void *arg, struct err *err)
         free(steal(&pod->sandbox_id));
         pod->volumes_made = false; /* the pod's own files may say something else in the next sandbox */
     }
+    sandbox_idle(pod);
     pod_look(pod);
 }
 
@@ -75,7 +91,6 @@ static void on_sandbox_started(void *arg, struct runtime_container *container, s
 {
     struct pod *pod = pod_call_end(arg);
     if (pod) {
-        pod->sandbox_busy = false;
         pod->sandbox_seen_in = pod->node->list_number;
         if (err) {
             sandbox_failed(pod, err, "start sandbox");
@@ -89,6 +104,7 @@ static void on_sandbox_started(void *arg, struct runtime_container *container, s
             replace(&pod->sandbox_id, container->id);
             pod->attached = false;
         }
+        sandbox_idle(pod);
         pod_look(pod);
     }
     runtime_container_free(container);
@@ -148,7 +164,8 @@ static void attach_done(struct node_job *base, bool closed)
     struct attach_job *job = CONTAINER_OF(base, struct attach_job, job);
     struct pod *pod = pod_call_end(job->call);
     if (pod && !closed) {
-        pod->sandbox_busy = pod->adopted = false;
+        pod->adopted = false;
+        sandbox_idle(pod);
         if (job->result < 0)
             sandbox_failed(pod, base->err,
                            job->attach ? "connect to the network" : "disconnect from the network");

@@ -159,6 +159,7 @@ static void vanished(struct pod *pod, struct container *c)
 
 static void observe_sandbox(struct pod *pod, struct runtime_container **list, size_t count)
 {
+    pod->sandbox_missed |= pod->sandbox_busy;
     if (pod->sandbox_busy || pod->sandbox_seen_in == pod->node->list_number)
         return;
     const struct runtime_container *newest = NULL;
@@ -286,7 +287,10 @@ void pod_inspect(struct pod *pod, const char *container_name)
         return;
     }
     auto_free char *sandbox = pod_container_name(pod, NULL, pod->sandbox_attempt);
-    if (!str_eq(sandbox, container_name) || pod->sandbox_busy || !pod->sandbox_exists)
+    if (!str_eq(sandbox, container_name))
+        return;
+    pod->sandbox_died |= pod->sandbox_busy;
+    if (pod->sandbox_busy || !pod->sandbox_exists)
         return;
     pod->sandbox_state = RUNTIME_EXITED;
     pod->sandbox_pid = 0;

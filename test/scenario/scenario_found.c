@@ -129,6 +129,45 @@ static void test_lost_answer(void **state)
     assert_int_equal(told, 30);
 }
 
+static unsigned kill_sandboxes(struct sim_world *w)
+{
+    unsigned killed = 0;
+    auto_json pods = sim_list(w, "pods");
+    json_each (pod, pods)
+        for (unsigned i = 0; i < w->n_nodes; i++) {
+            struct fake_machine *machine = w->nodes[i].machine;
+            const struct runtime_container *c =
+                fake_machine_find(machine, json_string(pod, "metadata.name"), "");
+            killed += c && fake_machine_kill(machine, c->name, 137, false);
+        }
+    return killed;
+}
+
+/* Story 1015806: a sandbox that died before its start was answered was taken for running for ever; no
+ * container could be started in it. */
+static void test_sandbox_dies_at_once(void **state)
+{
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct sim_world *w = sim_world_new(*state, seed, NULL);
+        pass(w, 2);
+        for (unsigned i = 0; i < w->n_nodes; i++)
+            fake_machine_set_faults(w->nodes[i].machine,
+                                    &(struct fake_runtime_faults){.delay_ms_max = 1, .answer_ms_max = 300});
+        add_deployment(w, "web", 3);
+        unsigned killed = 0;
+        for (int i = 0; i < 100 && killed < 3; i++) {
+            pass(w, 0.01);
+            killed += kill_sandboxes(w);
+        }
+        assert_true(killed >= 3);
+        for (unsigned i = 0; i < w->n_nodes; i++)
+            fake_machine_set_faults(w->nodes[i].machine, &(struct fake_runtime_faults){.delay_ms_max = 1});
+        settle(w, 10);
+        assert_int_equal(sim_running(w, "web-"), 3);
+        sim_world_free(w);
+    }
+}
+
 SCENARIO_MAIN(cmocka_unit_test(test_return_is_quiet), cmocka_unit_test(test_late_runtime),
               cmocka_unit_test(test_restart_in_drain), cmocka_unit_test(test_deleted_while_it_waits),
-              cmocka_unit_test(test_lost_answer))
+              cmocka_unit_test(test_lost_answer), cmocka_unit_test(test_sandbox_dies_at_once))
