@@ -23,6 +23,7 @@
 #define STORY_MS 60000
 #define SETTLE_MS 150000
 #define NAMES 4
+#define MINUTE_ENDS_S 17 /* three seconds before it */
 #define DEPLOYMENTS "/apis/apps/v1/namespaces/default/deployments"
 #define PODS "/api/v1/namespaces/default/pods"
 #define SERVICES "/api/v1/namespaces/default/services"
@@ -338,10 +339,14 @@ static uint64_t tell(struct sim_shared *shared, uint64_t seed, int64_t end, char
         [WEB] = 100, [WORKLOADS] = 45, [LIMITS] = 70, [BUDGET] = 25}; /* equal work */
     struct story s = {.sort = sorts[seed % COUNT_OF(sorts)]};
     end = end * percent[s.sort] / 100;
-    const struct sim_options options = {.objects = s.sort != WEB};
+    /* A minute ends in the middle of each second story of workloads, however short: CronJobs. */
+    bool cron = s.sort == WORKLOADS && seed / COUNT_OF(sorts) % 2;
+    const struct sim_options options = {.objects = s.sort != WEB, .later_s = cron ? MINUTE_ENDS_S : 0};
     s.world = sim_world_new(shared, seed, &options);
     if (s.sort != WEB)
         sim_run_for(s.world, 1000);
+    if (cron)
+        sim_cron_begin(s.world);
     if (s.sort == LIMITS)
         sim_limits_begin(s.world);
     if (s.sort == BUDGET)

@@ -575,7 +575,7 @@ struct sim_world *sim_world_new(struct sim_shared *shared, uint64_t seed, const 
     map_init(&w->committed, free);
     map_init(&w->pods, free);
     map_init(&w->succeeded, free);
-    w->loop = loop_new_virtual(START_WALL_NS);
+    w->loop = loop_new_virtual(START_WALL_NS + w->options.later_s * 1000000000);
     w->pool = pool_new(0);
     w->net = fake_world_new(&w->random);
     w->history = watch_history_new();

@@ -36,9 +36,10 @@ struct sim_shared *sim_shared_new(struct err **err);
 void sim_shared_free(struct sim_shared *shared);
 
 struct sim_options {
-    unsigned nodes; /* 0: 3 */
-    bool quiet;     /* the manager makes no Events */
-    bool objects;   /* the laws of sim_workloads.c are judged */
+    unsigned nodes;  /* 0: 3 */
+    bool quiet;      /* the manager makes no Events */
+    bool objects;    /* the laws of sim_workloads.c are judged */
+    int64_t later_s; /* the world begins so much after 15:06:40 */
 };
 
 struct sim_node {
@@ -165,6 +166,7 @@ void sim_laws_watch_read(struct sim_world *world);
 /* sim_workloads.c: users of workloads, limits and budgets; options.objects judges their laws at every commit.
  */
 void sim_workloads_act(struct sim_world *world);
+void sim_cron_begin(struct sim_world *world); /* a CronJob, due at each full minute */
 void sim_limits_begin(struct sim_world *world);
 bool sim_limits_act(struct sim_world *world); /* false: nothing was done */
 void sim_budget_begin(struct sim_world *world);

@@ -273,6 +273,11 @@ static void put_cron_job(struct sim_world *w)
         NULL);
 }
 
+void sim_cron_begin(struct sim_world *w)
+{
+    put_cron_job(w);
+}
+
 static void drop_any_pod(struct sim_world *w)
 {
     uint64_t count = 0;
