@@ -7,7 +7,8 @@
  * PTR follows from A. Files whose names begin with a dot are left out. A file that is replaced by rename, or
  * removed, is in force between two questions: there is no moment in which a name that stays is missing.
  *
- * UDP and TCP (RFC 1035, RFC 7766), EDNS sizes (RFC 6891); no recursion of its own, no cache, no DNSSEC.
+ * UDP and TCP (RFC 1035, RFC 7766), EDNS sizes (RFC 6891); no recursion of its own, no DNSSEC. Answers of
+ * others are kept for as long as they say, at most 30 s.
  */
 #ifndef M8_NET_NAMESERVER_H
 #define M8_NET_NAMESERVER_H

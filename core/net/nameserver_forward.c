@@ -19,6 +19,7 @@
 #define TRY_MS 2000
 #define TRIES 2       /* per server */
 #define OPEN_MAX 1000 /* questions under way */
+#define KEPT_MAX 1000 /* answers */
 
 struct forwarder {
     struct loop *loop;
@@ -27,6 +28,7 @@ struct forwarder {
     size_t count;
     struct timespec changed; /* of the file, when it was read */
     size_t open;
+    struct answers *answers;
 };
 
 struct asking {
@@ -40,7 +42,7 @@ struct asking {
     struct loop_fd *watch;
     struct loop_timer *timer;
     unsigned char *answer;
-    size_t got;
+    size_t got, kept; /* kept: length of an answer that is there already */
     forward_done *done;
     void *arg;
 };
@@ -71,6 +73,7 @@ static void read_servers(struct forwarder *f)
     if (file_read(f->resolv_conf, 65536, &text, NULL, NULL) < 0)
         return;
     f->changed = now.st_mtim;
+    answers_clear(f->answers); /* others may say otherwise */
     f->count = 0;
     char *rest = NULL;
     for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
@@ -89,7 +92,15 @@ struct forwarder *forwarder_new(struct loop *loop, const char *resolv_conf, stru
     forwarder->loop = loop;
     forwarder->resolv_conf = mem_strdup(resolv_conf);
     forwarder->own = own;
+    forwarder->answers = answers_new(KEPT_MAX);
     return forwarder;
+}
+
+void forwarder_free(struct forwarder *forwarder)
+{
+    answers_free(forwarder->answers);
+    free(forwarder->resolv_conf);
+    free(forwarder);
 }
 
 bool forwarder_can(struct forwarder *forwarder)
@@ -128,6 +139,8 @@ static bool take(struct asking *a, unsigned char *answer, size_t len)
         return false;
     answer[0] = (unsigned char)(a->id >> 8);
     answer[1] = (unsigned char)a->id;
+    answers_put(a->forwarder->answers, a->request + 2, a->len, a->stream, loop_now_ms(a->forwarder->loop),
+                answer, len);
     finish(a, answer, len);
     return true;
 }
@@ -197,6 +210,10 @@ static void try_next(void *arg)
 {
     struct asking *a = arg;
     const struct forwarder *f = a->forwarder;
+    if (a->kept) {
+        finish(a, a->answer, a->kept);
+        return;
+    }
     close_socket(a);
     while (a->tries < TRIES * f->count) {
         if (open_socket(a, f->servers[a->tries++ % f->count]) == 0) {
@@ -224,6 +241,8 @@ void forwarder_ask(struct forwarder *forwarder, const unsigned char *request, si
     a->answer = mem_alloc(DNS_MESSAGE_MAX + 2);
     memcpy(a->request + 2, request, len);
     a->id = (uint16_t)(request[0] << 8 | request[1]);
+    a->kept = answers_get(forwarder->answers, request, len, stream, loop_now_ms(forwarder->loop), a->answer,
+                          DNS_MESSAGE_MAX);
     if (getrandom(&a->own_id, sizeof(a->own_id), 0) < 0)
         a->own_id = a->id;
     a->request[0] = (unsigned char)(len >> 8);

@@ -96,14 +96,28 @@ size_t dns_end(struct dns_writer *w, enum dns_rcode rcode, bool authoritative);
 ssize_t dns_answer(struct zone *zone, const unsigned char *request, const struct dns_question *question,
                    struct dns_writer *w, char ask[DNS_NAME_MAX + 1]);
 
+/* ---- nameserver_cache.c: answers of others, for as long as they say ---- */
+
+struct answers;
+struct answers *answers_new(size_t max); /* the oldest goes when there are more */
+void answers_free(struct answers *answers);
+void answers_clear(struct answers *answers);
+/* Keeps an answer to that request, if it may be kept. stream: over TCP. */
+void answers_put(struct answers *answers, const unsigned char *request, size_t len, bool stream,
+                 int64_t now_ms, const unsigned char *answer, size_t answer_len);
+/* What is kept for the same request (its id may be another), with what is left of its times; 0: nothing. */
+size_t answers_get(struct answers *answers, const unsigned char *request, size_t len, bool stream,
+                   int64_t now_ms, unsigned char *answer, size_t max);
+
 /* ---- nameserver_forward.c ---- */
 
 struct forwarder;
 typedef void forward_done(void *arg, const unsigned char *answer, size_t len); /* len 0: nobody answered */
 struct forwarder *forwarder_new(struct loop *loop, const char *resolv_conf, struct in_addr own);
-bool forwarder_can(struct forwarder *forwarder); /* there is somebody to ask */
-/* Sends the request on, under another id; the answer has the request's. stream: over TCP. done comes exactly
- * once, later. */
+void forwarder_free(struct forwarder *forwarder); /* nothing is under way */
+bool forwarder_can(struct forwarder *forwarder);  /* there is somebody to ask */
+/* Sends the request on, under another id, unless its answer is kept; the answer has the request's id. stream:
+ * over TCP. done comes exactly once, later. */
 void forwarder_ask(struct forwarder *forwarder, const unsigned char *request, size_t len, bool stream,
                    forward_done *done, void *arg);
 

@@ -7,6 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -225,12 +229,201 @@ static void test_hostile(void **state UNUSED)
     zone_free(zone);
 }
 
+/* ---- answers of others ---- */
+
+enum { KEPT_A, KEPT_NONE, KEPT_SILENT }; /* an address; NXDOMAIN with a SOA, without one */
+
+/* An answer to a question, as a resolver gives it. */
+static size_t foreign(unsigned char *out, const unsigned char *request, size_t len, int what, uint32_t ttl,
+                      unsigned flags)
+{
+    const unsigned char a[] = {0xc0, 12, 0,   1, 0, 1, 0, 0, (unsigned char)(ttl >> 8), (unsigned char)ttl,
+                               0,    4,  192, 0, 2, 7};
+    const unsigned char soa[] = {0xc0,
+                                 12,
+                                 0,
+                                 6,
+                                 0,
+                                 1,
+                                 0,
+                                 1,
+                                 0,
+                                 0,
+                                 0,
+                                 22,
+                                 0,
+                                 0,
+                                 0,
+                                 0,
+                                 0,
+                                 1,
+                                 0,
+                                 0,
+                                 0,
+                                 2,
+                                 0,
+                                 0,
+                                 0,
+                                 3,
+                                 0,
+                                 0,
+                                 0,
+                                 4,
+                                 0,
+                                 0,
+                                 (unsigned char)(ttl >> 8),
+                                 (unsigned char)ttl};
+    memcpy(out, request, len);
+    out[2] = (unsigned char)(flags >> 8);
+    out[3] = (unsigned char)(flags | (what == KEPT_A ? 0 : DNS_NXDOMAIN));
+    out[7] = what == KEPT_A;
+    out[9] = what == KEPT_NONE;
+    out[11] = 0;
+    if (what == KEPT_SILENT)
+        return len;
+    memcpy(out + len, what == KEPT_A ? a : soa, what == KEPT_A ? sizeof(a) : sizeof(soa));
+    return len + (what == KEPT_A ? sizeof(a) : sizeof(soa));
+}
+
+#define NORMAL 0x8180
+
+static void test_kept(void **state UNUSED)
+{
+    struct answers *answers = answers_new(3);
+    unsigned char request[512], other[512], answer[600], got[600];
+    size_t len = dns_ask(request, 0x1111, "a.example.org", DNS_A), n;
+    size_t other_len = dns_ask(other, 0x2222, "a.example.org", DNS_AAAA);
+    n = foreign(answer, request, len, KEPT_A, 20, NORMAL);
+    answers_put(answers, request, len, false, 5000, answer, n);
+    request[0] = 0x77;
+    assert_int_equal(answers_get(answers, request, len, false, 12500, got, sizeof(got)), n);
+    assert_int_equal(get16(got), 0x7711);
+    assert_int_equal(get16(got + len + 8), 13); /* seconds that are left */
+    assert_int_equal(answers_get(answers, request, len, true, 6000, got, sizeof(got)),
+                     0); /* TCP's may be longer */
+    assert_int_equal(answers_get(answers, other, other_len, false, 6000, got, sizeof(got)), 0);
+    assert_int_equal(answers_get(answers, request, len, false, 6000, got, n - 1), 0);
+    assert_int_equal(answers_get(answers, request, len, false, 25000, got, sizeof(got)), 0);
+    n = foreign(answer, request, len, KEPT_A, 60000, NORMAL); /* not longer than 30 s */
+    answers_put(answers, request, len, false, 0, answer, n);
+    assert_int_equal(answers_get(answers, request, len, false, 29999, got, sizeof(got)), n);
+    assert_int_equal(answers_get(answers, request, len, false, 30000, got, sizeof(got)), 0);
+    n = foreign(answer, request, len, KEPT_NONE, 7, NORMAL);
+    answers_put(answers, request, len, false, 0, answer, n);
+    assert_int_equal(answers_get(answers, request, len, false, 6999, got, sizeof(got)), n);
+    assert_int_equal(answers_get(answers, request, len, false, 7000, got, sizeof(got)), 0);
+    answers_free(answers);
+}
+
+static void test_not_kept(void **state UNUSED)
+{
+    struct answers *answers = answers_new(3);
+    unsigned char request[512], other[512], answer[600], got[600];
+    size_t len = dns_ask(request, 0x1111, "a.example.org", DNS_A);
+    size_t other_len = dns_ask(other, 0x1111, "b.example.org", DNS_A);
+    static const struct {
+        int what;
+        uint32_t ttl;
+        unsigned flags;
+    } bad[] = {{KEPT_A, 0, NORMAL},          {KEPT_NONE, 0, NORMAL},       {KEPT_SILENT, 9, NORMAL},
+               {KEPT_A, 9, NORMAL | 0x0200}, {KEPT_A, 9, NORMAL | 0x0400}, /* cut; a server's own name */
+               {KEPT_A, 9, NORMAL | 2},      {KEPT_A, 9, 0x0100}};
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        size_t n = foreign(answer, request, len, bad[i].what, bad[i].ttl, bad[i].flags);
+        answers_put(answers, request, len, false, 0, answer, n);
+        assert_int_equal(answers_get(answers, request, len, false, 1, got, sizeof(got)), 0);
+    }
+    size_t n = foreign(answer, other, other_len, KEPT_A, 9, NORMAL); /* to another question */
+    answers_put(answers, request, len, false, 0, answer, n);
+    assert_int_equal(answers_get(answers, request, len, false, 1, got, sizeof(got)), 0);
+    n = foreign(answer, request, len, KEPT_A, 9, NORMAL);
+    for (size_t cut = 0; cut < n; cut++) { /* never ends in the middle, whatever it says of itself */
+        auto_free unsigned char *part = mem_copy(answer, cut + 1);
+        answers_put(answers, request, len, false, 0, part, cut);
+        assert_int_equal(answers_get(answers, request, len, false, 1, got, sizeof(got)), 0);
+    }
+    for (unsigned i = 0; i < 5; i++) { /* the oldest go */
+        request[13] = (unsigned char)('b' + i);
+        n = foreign(answer, request, len, KEPT_A, 9, NORMAL);
+        answers_put(answers, request, len, false, i, answer, n);
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        request[13] = (unsigned char)('b' + i);
+        assert_int_equal(answers_get(answers, request, len, false, 10, got, sizeof(got)), i < 2 ? 0 : n);
+    }
+    answers_clear(answers);
+    assert_int_equal(answers_get(answers, request, len, false, 10, got, sizeof(got)), 0);
+    answers_free(answers);
+}
+
+struct upstream {
+    struct loop *loop;
+    int fd;
+    unsigned asked, answered;
+};
+
+static void on_asked(void *arg, unsigned events UNUSED)
+{
+    struct upstream *u = arg;
+    unsigned char request[512], answer[600];
+    struct sockaddr_in from;
+    socklen_t size = sizeof(from);
+    ssize_t len = recvfrom(u->fd, request, sizeof(request), 0, (struct sockaddr *)&from, &size);
+    assert_true(len > 0);
+    u->asked++;
+    size_t n = foreign(answer, request, (size_t)len, KEPT_A, 20, NORMAL);
+    assert_int_equal(sendto(u->fd, answer, n, 0, (struct sockaddr *)&from, size), n);
+}
+
+static void on_forwarded_answer(void *arg, const unsigned char *answer, size_t len)
+{
+    struct upstream *u = arg;
+    assert_true(len > 12 && get16(answer) == 0x4000u + u->answered);
+    u->answered++;
+    loop_stop(u->loop);
+}
+
+/* The resolver is asked once; a changed resolv.conf lets it be asked again. */
+static void test_forwarded(void **state UNUSED)
+{
+    char path[] = "/tmp/minik8s-resolv-XXXXXX", text[64];
+    struct upstream u = {.loop = loop_new(NULL), .fd = socket(AF_INET, SOCK_DGRAM, 0)};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(53)};
+    int n =
+        snprintf(text, sizeof(text), "nameserver 127.92.%d.%d\n", getpid() / 250 % 250, getpid() % 250 + 1);
+    at.sin_addr.s_addr =
+        htonl(0x7f5c0000u | (uint32_t)(getpid() / 250 % 250) << 8 | (uint32_t)(getpid() % 250 + 1));
+    assert_int_equal(bind(u.fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    struct loop_fd *watch = loop_fd_add(u.loop, u.fd, EPOLLIN, on_asked, &u, NULL);
+    assert_non_null(watch);
+    int file = mkstemp(path);
+    assert_int_equal(write(file, text, (size_t)n), n);
+    struct forwarder *forwarder = forwarder_new(u.loop, path, (struct in_addr){0});
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned char request[512];
+        size_t len = dns_ask(request, (uint16_t)(0x4000 + i), "a.example.org", DNS_A);
+        if (i == 3)
+            assert_int_equal(futimens(file, (const struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}), 0);
+        assert_true(forwarder_can(forwarder));
+        forwarder_ask(forwarder, request, len, false, on_forwarded_answer, &u);
+        loop_run(u.loop);
+        assert_int_equal(u.asked, i < 3 ? 1 : 2);
+    }
+    forwarder_free(forwarder);
+    loop_fd_remove(watch);
+    loop_free(u.loop);
+    close(u.fd);
+    close(file);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_records), cmocka_unit_test(test_turns),       cmocka_unit_test(test_chains),
-        cmocka_unit_test(test_absent),  cmocka_unit_test(test_empty_again), cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_records),   cmocka_unit_test(test_turns),       cmocka_unit_test(test_chains),
+        cmocka_unit_test(test_absent),    cmocka_unit_test(test_empty_again), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_hostile),   cmocka_unit_test(test_kept),        cmocka_unit_test(test_not_kept),
+        cmocka_unit_test(test_forwarded),
     };
     return cmocka_run_group_tests_name("net nameserver", tests, NULL, NULL);
 }
