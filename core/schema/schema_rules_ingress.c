@@ -1,7 +1,8 @@
 /*
  * schema_rules_ingress: checks of Ingresses and of the short form DNS. Wording after Kubernetes' validation.
- * Beyond it: a path has at most PATH_MAX_BYTES, and an ImplementationSpecific path is a regular expression
- * that compiles, because one that does not would keep a node's proxy from starting.
+ * Beyond it: a label of a host has at most LABEL_MAX_BYTES, a path has at most PATH_MAX_BYTES, and an
+ * ImplementationSpecific path is a regular expression that compiles, because one that does not would keep a
+ * node's proxy from starting.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <arpa/inet.h>
@@ -11,6 +12,7 @@
 #include "schema/schema_private.h"
 
 #define PATH_MAX_BYTES 1024
+#define LABEL_MAX_BYTES 63 /* RFC 1035: no question can name a longer one */
 
 static void check_host(struct validation *v, const cJSON *host, const struct schema_path *path)
 {
@@ -24,6 +26,9 @@ static void check_host(struct validation *v, const cJSON *host, const struct sch
     }
     bool wildcard = str_starts(text, "*.");
     const char *why = str_check_dns_subdomain(wildcard ? text + 2 : text);
+    for (const char *label = text; !why && label; label = strchr(label, '.') ? strchr(label, '.') + 1 : NULL)
+        if (strcspn(label, ".") > LABEL_MAX_BYTES)
+            why = "a label between two dots must be no more than 63 characters";
     if (why)
         invalid_value(v, path, host, "%s", why);
 }

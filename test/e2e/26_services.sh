@@ -4,7 +4,7 @@
 #uses: awk curl ip nft nsenter
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 89
+plan 108
 
 start_cluster 2
 node() { field node "$1" '{.status.addresses[?(@.type=="InternalIP")].address}'; }
@@ -84,7 +84,18 @@ matches "… ports" 'Port: +echo 80/UDP -> echo' "$told"
 for address in $(k get pods -l app=shop -o 'jsonpath={.items[*].status.podIP}'); do matches "… endpoint $address" "Endpoints: .*$address:8080" "$told"; done
 matches "… how it is balanced" 'Balance: +random' "$told"
 ok "all three answer" until_true 5 reaches_all node-1 "http://$ip/"
-matches "the same number for UDP" hello "$(echo_udp toolbox-node-2 shop 80)"
+k create namespace elsewhere >/dev/null
+sed '/^---$/,$d; s/name: toolbox-node-1/name: far/' manifests/demo/toolbox.yaml | k apply -n elsewhere -f - >/dev/null
+k wait -n elsewhere --for=condition=Ready pod/far --timeout=60s >/dev/null
+for pod in toolbox-node-1 toolbox-node-2; do
+    for name in shop shop.default shop.default.svc shop.default.svc.cluster.local; do
+        matches "$pod, $name: TCP" 'pod=shop' "$(k exec $pod -- timeout 2 wget -qO- "http://$name/")"
+        matches "… UDP" hello "$(echo_udp $pod $name 80)"
+    done
+done
+matches "from another namespace by the namespace's form" 'pod=shop' "$(k exec -n elsewhere far -- timeout 2 wget -qO- http://shop.default/)"
+ok "… and not by the short one" refuses k exec -n elsewhere far -- timeout 2 wget -qO- http://shop/
+k delete namespace elsewhere --wait=false >/dev/null
 matches "a port without targetPort" 'pod=shop' "$(ask node-2 "http://$ip:8080/")"
 for node in $n1 $n2; do
     matches "NodePort at $node, TCP" 'pod=shop' "$(ask node-1 "http://$node:30180/")"
@@ -183,6 +194,8 @@ sticky_port=$(ip_of shop-sticky)
 k delete -f manifests/services/ --ignore-not-found >/dev/null
 none_left() { ! grep -qE "$ip |$sticky_port |30180|198.51.100.7|203.0.113.9" <<<"$(on "$1" nft list map ip minik8s services)"; }
 for node in node-1 node-2; do ok "deleted: $node has none of their rules" until_true 5 none_left $node; done
+no_names() { ! ls "$MINIK8S_DIR/nodes/$1/network/names" | grep -E '(^|2f)shop'; }
+for node in node-1 node-2; do ok "… $node has none of their names" until_true 5 no_names $node; done
 
 # ---- what is refused, with the field
 said() { k apply -f - 2>&1 <<<"$1"; }

@@ -4,7 +4,7 @@
 #uses: curl dig jq nsenter openssl ss
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 77
+plan 87
 
 resolv_before=$(cat /etc/resolv.conf)
 start_cluster 2
@@ -95,6 +95,11 @@ ok "another certificate is in force" until_true 5 secure_is second /v1/items "pa
 k create secret tls secure-cert --cert="$work/first.crt" --key="$work/second.key" --dry-run=client -o yaml | k replace -f - >/dev/null 2>&1
 ok "a key that does not belong to its certificate: an Event" until_true 5 shows 'CertificateInvalid: .*tls.key does not belong' events_of secure-cert
 ok "… and the one before stays" secure_is second /v1/items "path=/internal/items"
+k apply -f - >/dev/null <<YAML
+{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {name: secure-cert}, data: {tls.crt: $(printf 'no certificate' | base64), tls.key: $(printf -- '-----BEGIN PRIVATE KEY-----' | base64)}}
+YAML
+ok "a Secret that holds no certificate at all: an Event" until_true 5 shows 'CertificateInvalid: .*tls.crt' events_of secure-cert
+ok "… and the one before stays" secure_is second /v1/items "path=/internal/items"
 
 pki=$MINIK8S_DIR/nodes/node-1/agent/pki
 as_node() { on node-1 curl -s -m 2 -o /dev/null -w '%{http_code}' --cacert "$MINIK8S_DIR/server/pki/ca.crt" --cert "$pki/node.crt" --key "$pki/node.key" "https://$(node_ip node-1):6443/api/v1/namespaces/default/secrets/$1"; }
@@ -179,10 +184,33 @@ bad() { ok "refused: $1" shows "$2" sh -c "'$kubectl' apply -f - 2>&1 <<'YAML'
 YAML"; }
 bad "a host that is none" 'spec.rules\[0\].host: Invalid value: "no_host"' no_host / Prefix
 bad "an address as host" 'spec.rules\[0\].host: .*not an IP address' 10.0.0.1 / Prefix
+bad "a label of 64 characters" 'spec.rules\[0\].host: Invalid value' "$(printf 'a%.0s' {1..64}).test" / Prefix
+bad "a wildcard that is not first" 'spec.rules\[0\].host: Invalid value: "a.\*.test"' 'a.*.test' / Prefix
+matches "refused: a DNS object with a host that is none" 'spec.host: Invalid value: "no host"' \
+    "$(k apply -f - 2>&1 <<<'{apiVersion: minik8s.io/v1, kind: DNS, metadata: {name: bad}, spec: {host: "no host", paths: [{path: /, service: api, port: 80}]}}')"
 bad "a path of 10,000 characters" 'spec.rules\[0\].http.paths\[0\].path: Too long' a.test "/$(printf 'a%.0s' {1..10000})" Prefix
 bad "an expression that does not compile" 'paths\[0\].path: .*must be a regular expression: .*at character' a.test '/(x' ImplementationSpecific
 bad "a path with .." "paths\[0\].path: .*must not contain '/../'" a.test /a/../b Exact
 bad "a port by name and number" 'port: .*cannot set both port name & port number' a.test / Prefix 'name: a, number: 80'
+
+# ---- what contradicts itself or the cluster is told, and the rest is served
+k apply -f - >/dev/null <<'YAML'
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: odd}, spec: {rules: [
+  {host: odd.example.com, http: {paths: [
+    {path: /, pathType: Prefix, backend: {service: {name: home, port: {number: 80}}}},
+    {path: /a, pathType: Prefix, backend: {service: {name: api, port: {number: 80}}}},
+    {path: /a/b, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}},
+    {path: /a/b, pathType: Exact, backend: {service: {name: home, port: {number: 80}}}},
+    {path: /a, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}},
+    {path: /circle, pathType: Prefix, backend: {service: {name: circle-a, port: {number: 80}}}}]}},
+  {host: api.default.svc.cluster.local, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}}]}}
+YAML
+ok "overlapping paths: exact before prefixes, the longest prefix first" until_true 5 sh -c '[ "$(for p in x a/x a/b/x a/b; do "$@" "http://odd.example.com/$p"; done | sed -n "s/.*pod=\([a-z]*\)-.*/\1/p" | xargs)" = "home api shop home" ]' sh "$minik8s" cluster exec node-1 -- curl -s -m 2
+ok "a path twice in one Ingress: the first has it, and it is told" shows 'RouteConflict.*odd.example.com/a ' k describe ingress odd
+ok "a Service that leads to itself: 503" shows "no pod that is ready" ask node-1 http://odd.example.com/circle
+ok "a host inside of the cluster's domain is not taken" shows 'HostReserved.*api.default.svc.cluster.local' k describe ingress odd
+is "… its Service answers as before" api "$(ask node-1 http://api.default.svc.cluster.local/ | app)"
+k delete ingress odd >/dev/null
 
 # ---- changes
 k scale deployment api --replicas=0 >/dev/null
