@@ -2,7 +2,7 @@
 # What was decided can be looked up, taken again exactly, and compared with what another policy would have decided: from the
 # record, and live beside the active ones. Choices and settings change without a restart.
 . "$(dirname "$0")/lib.sh"
-plan 65
+plan 64
 start_cluster
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
