@@ -85,7 +85,9 @@ pid_t file_spawn_passing(const char *const *argv, const char *const *environment
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t pid = fork();
+    /* Not fork: a copy of the page tables that exec throws away costs 2 ms in an agent of 20 MB. The child
+     * only opens, duplicates and execs; descriptors and signal handlers are its own. */
+    pid_t pid = vfork();
     int cause = errno;
     if (pid == 0)
         run_child(argv, environment ? (char *const *)environment : environ, log_path, &passed, ends[1]);
