@@ -60,6 +60,7 @@ void pod_describe(const struct pod *pod, struct plan_pod *view, struct plan_cont
         .now = node_now(node),
         .restart = restart_policy(pod),
         .unknown = pod->unknown || (!pod->object && !pod->gone),
+        .unconfirmed = !node->synced,
         .host_network = pod_host_network(pod),
         .network_ready = node->net_ready,
         .deleting = json_at(pod->object, "metadata.deletionTimestamp") != NULL,

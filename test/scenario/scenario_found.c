@@ -168,6 +168,33 @@ static void test_sandbox_dies_at_once(void **state)
     }
 }
 
-SCENARIO_MAIN(cmocka_unit_test(test_return_is_quiet), cmocka_unit_test(test_late_runtime),
-              cmocka_unit_test(test_restart_in_drain), cmocka_unit_test(test_deleted_while_it_waits),
-              cmocka_unit_test(test_lost_answer), cmocka_unit_test(test_sandbox_dies_at_once))
+/* Story 51022009: a machine that came back with power started the pods on its disk before the stream had said
+ * that they had been replaced: an identity ran twice. */
+static void test_power_before_the_list(void **state)
+{
+    struct sim_world *w = sim_world_new(*state, 6, NULL);
+    pass(w, 2);
+    add_deployment(w, "web", 3);
+    settle(w, 10);
+    sim_power(w, 0, false);
+    pass(w, 8);
+    assert_int_equal(sim_running(w, "web-"), 3); /* elsewhere */
+    sim_cut(w, 0, true);
+    sim_power(w, 0, true);
+    sim_start(w, SIM_AGENT);
+    pass(w, 5);
+    assert_int_equal(sim_running(w, "web-"), 3); /* was 4 */
+    sim_cut(w, 0, false);
+    settle(w, 10);
+    sim_power(w, 1, false); /* shorter than a detection: these are still wanted */
+    sim_power(w, 1, true);
+    sim_start(w, SIM_AGENT + 1);
+    settle(w, 10);
+    assert_int_equal(sim_running(w, "web-"), 3);
+    sim_world_free(w);
+}
+
+SCENARIO_MAIN(cmocka_unit_test(test_power_before_the_list), cmocka_unit_test(test_return_is_quiet),
+              cmocka_unit_test(test_late_runtime), cmocka_unit_test(test_restart_in_drain),
+              cmocka_unit_test(test_deleted_while_it_waits), cmocka_unit_test(test_lost_answer),
+              cmocka_unit_test(test_sandbox_dies_at_once))
