@@ -129,8 +129,10 @@ bool scope_refers(void *arg, const char *node, const char *resource, const char 
 
 int scope_allows_create(const struct op *op, const char *node, struct err **err)
 {
-    bool own =
-        str_eq(op->info->resource, "nodes") || str_eq(op->info->resource, "leases.coordination.k8s.io");
+    static const char *const by_node[] = {"nodes", "leases.coordination.k8s.io", "nodedecisions.minik8s.io"};
+    bool own = false;
+    for (size_t i = 0; i < COUNT_OF(by_node); i++)
+        own = own || str_eq(op->info->resource, by_node[i]);
     const char *name = json_string(op->body, "metadata.name");
     if (!own || op->verb != OP_CREATE || str_eq(name, node))
         return 0;

@@ -259,17 +259,20 @@ static void test_node_sees_its_own(void **state)
     static const struct {
         const char *method, *target, *body;
         int status;
-    } cases[] = {{"GET", PODS "/mine", NULL, 200},
-                 {"GET", PODS "/other", NULL, 403},
-                 {"GET", "/api/v1/namespaces/default/secrets/used", NULL, 200},
-                 {"GET", "/api/v1/namespaces/default/secrets/unused", NULL, 403},
-                 {"GET", "/api/v1/namespaces/default/secrets", NULL, 403},
-                 {"POST", PODS, "{'metadata':{'name':'new'}}", 403},
-                 {"DELETE", PODS "/other?gracePeriodSeconds=0", NULL, 403},
-                 {"DELETE", PODS "/mine?gracePeriodSeconds=0", NULL, 200},
-                 {"POST", "/api/v1/nodes", "{'metadata':{'name':'n9'}}", 403},
-                 {"POST", "/api/v1/nodes", "{'metadata':{'name':'n1'}}", 201},
-                 {"DELETE", "/api/v1/nodes/n1", NULL, 403}};
+    } cases[] = {
+        {"GET", PODS "/mine", NULL, 200},
+        {"GET", PODS "/other", NULL, 403},
+        {"GET", "/api/v1/namespaces/default/secrets/used", NULL, 200},
+        {"GET", "/api/v1/namespaces/default/secrets/unused", NULL, 403},
+        {"GET", "/api/v1/namespaces/default/secrets", NULL, 403},
+        {"POST", PODS, "{'metadata':{'name':'new'}}", 403},
+        {"DELETE", PODS "/other?gracePeriodSeconds=0", NULL, 403},
+        {"DELETE", PODS "/mine?gracePeriodSeconds=0", NULL, 200},
+        {"POST", "/api/v1/nodes", "{'metadata':{'name':'n9'}}", 403},
+        {"POST", "/api/v1/nodes", "{'metadata':{'name':'n1'}}", 201},
+        {"POST", "/apis/minik8s.io/v1/nodedecisions", "{'metadata':{'name':'n9'},'spec':{'agent':'a'}}", 403},
+        {"POST", "/apis/minik8s.io/v1/nodedecisions", "{'metadata':{'name':'n1'},'spec':{'agent':'a'}}", 201},
+        {"DELETE", "/api/v1/nodes/n1", NULL, 403}};
     struct http_client *node = world_as(w, "system:node:n1", "system:nodes", NULL);
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         auto_reply reply = ask_client(w, node, cases[i].method, cases[i].target, NULL, NULL, cases[i].body);
