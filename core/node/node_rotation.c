@@ -4,7 +4,8 @@
  *
  * Nothing happens while nothing is written. The first write after a look is told by inotify, once; the next
  * look follows when, at the speed of late, half of what is left would be used up. Whoever writes faster than
- * that is bounded by the monitor itself, which turns the log over at maxSize × maxFiles.
+ * that is bounded by the monitor itself, which turns the log over at maxSize × maxFiles. Its count goes on
+ * over the files that it is told to begin, so about every maxFiles-th file is a short one.
  */
 #include <errno.h>
 #include <string.h>
@@ -32,7 +33,8 @@ struct rotation {
     int64_t bytes;        /* as of the last look */
     int64_t since;        /* when the growth after it began; 0: it has not */
     int64_t bytes_per_ms; /* of late, while it wrote */
-    int64_t patience_ms;  /* for the new file that was asked for */
+    bool told;            /* the monitor, to begin a new file: told twice, it would begin two */
+    int64_t patience_ms;  /* until it is told again, as it did not listen */
 };
 
 static int64_t max_bytes(const struct node *node)
@@ -64,7 +66,9 @@ static void grows(struct rotation *r)
 
 static void ask_for_new_file(struct rotation *r)
 {
-    r->node->runtime->ops->reopen_log(r->node->runtime, r->name);
+    r->told = r->told || r->node->runtime->ops->reopen_log(r->node->runtime, r->name);
+    if (r->told && r->folder >= 0)
+        return; /* its new file is seen, after its fsync, however long that takes */
     if (r->patience_ms <= PATIENCE_MAX_MS) /* then it is up to the monitor's own bound */
         loop_timer_start(r->look, r->patience_ms);
     r->patience_ms *= 2;
@@ -93,8 +97,10 @@ static void look(void *arg)
     loop_timer_stop(r->look);
     if (bytes < 0 || bytes >= max_bytes(node))
         ask_for_new_file(r);
-    else
+    else {
+        r->told = false;
         await_growth(r);
+    }
 }
 
 /* ---- what the kernel tells ---- */
@@ -103,8 +109,10 @@ static void on_event(struct node *node, const struct inotify_event *event)
 {
     map_each (entry, &node->rotations) {
         struct rotation *r = entry->value;
-        if (event->wd == r->folder && event->len && str_eq(event->name, strrchr(r->path, '/') + 1))
+        if (event->wd == r->folder && event->len && str_eq(event->name, strrchr(r->path, '/') + 1)) {
+            r->told = false;
             look(r);
+        }
         if (event->wd == r->growth && event->mask & IN_MODIFY)
             grows(r);
     }

@@ -393,16 +393,18 @@ void podman_op_resize(struct runtime *r, const char *name, unsigned width, unsig
 }
 
 /* conmon's control pipe lies beside the container's configuration; podman's API does not reach it. */
-void podman_op_reopen_log(struct runtime *r, const char *name)
+bool podman_op_reopen_log(struct runtime *r, const char *name)
 {
     struct podman *p = podman_of(r);
     const struct podman_record *record = map_get(&p->records, name);
     static const char message[] = "2 0 0\n";
     if (!record || !record->id)
-        return;
+        return false;
     auto_free char *path = mem_printf("%s/graph/%s-containers/%s/userdata/ctl", p->options.storage,
                                       p->options.driver ? p->options.driver : "overlay", record->id);
     auto_fd fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* no reader: it has ended */
-    if (fd < 0 || write(fd, message, sizeof(message) - 1) < 0)
-        log_debug("runtime", "a new log file for %s: errno %d", name, errno);
+    if (fd >= 0 && write(fd, message, sizeof(message) - 1) == (ssize_t)sizeof(message) - 1)
+        return true;
+    log_debug("runtime", "a new log file for %s: errno %d", name, errno);
+    return false;
 }

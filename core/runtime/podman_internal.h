@@ -213,7 +213,7 @@ void podman_op_exec_exit(struct runtime *r, const char *exec_id, runtime_on_exit
 void podman_op_attach(struct runtime *r, const char *name, bool stdin_open, runtime_on_socket *done,
                       void *arg);
 void podman_op_resize(struct runtime *r, const char *name, unsigned width, unsigned height);
-void podman_op_reopen_log(struct runtime *r, const char *name);
+bool podman_op_reopen_log(struct runtime *r, const char *name);
 void podman_op_stats(struct runtime *r, runtime_on_json *done, void *arg);
 void podman_op_info(struct runtime *r, runtime_on_json *done, void *arg);
 

@@ -173,8 +173,9 @@ struct runtime_ops {
     void (*attach)(struct runtime *r, const char *name, bool stdin_open, runtime_on_socket *done, void *arg);
     void (*resize)(struct runtime *r, const char *name, unsigned width, unsigned height);
     /* Its monitor goes on in a new file: it opens "LOG.tmp" (made by the caller or not, emptied) and renames
-     * it to LOG, which is how the caller learns of it. Of a container that does not run: nothing happens. */
-    void (*reopen_log)(struct runtime *r, const char *name);
+     * it to LOG, which is how the caller learns of it, after an fsync of the old file. True: it was told, and
+     * each telling begins a file. False: it does not run, or does not listen yet. */
+    bool (*reopen_log)(struct runtime *r, const char *name);
     /* CPU time so far and working set of all our containers in one call: [{name, cpuNano, memoryBytes}]; name
      * "" is all of them together with those that have ended. */
     void (*stats)(struct runtime *r, runtime_on_json *done, void *arg);

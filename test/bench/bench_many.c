@@ -1,8 +1,9 @@
 /*
  * bench_many: N pods of one container at once on the nodes of a cluster, until a watch has seen all of them
- * Running, and their deletion, until it has seen all of them gone; beside it the same pairs of containers
- * (sandbox and app) made, started and removed by the podman services of the same nodes alone, with the
- * agent's concurrency on each. Prints "sample NAME VALUE" lines.
+ * Running, and their deletion, until it has seen all of them gone; beside it the same made, started and
+ * removed by the podman services of the same nodes alone, with the agent's concurrency on each: as pairs of
+ * containers (sandbox and app, what a pod is to podman), then only the apps (containers that share nothing).
+ * Prints "sample NAME VALUE" lines.
  *
  *   bench_many CLUSTER_DIRECTORY PODS NODES
  *
@@ -49,7 +50,7 @@ struct bench {
     int64_t *latencies; /* of pods, in the order in which they were ready */
     struct map seen;    /* names of pods that were Running */
     struct events events;
-    bool deleting;
+    bool deleting, single; /* single: apps without a sandbox */
 };
 
 static int by_time(const void *a, const void *b)
@@ -181,7 +182,7 @@ static void make(struct worker *w, bool app, char *name, char *sandbox_name)
     struct runtime_spec spec = {.name = name, .security = {.user = -1, .group = -1}};
     if (app) {
         spec.image = image;
-        spec.sandbox = sandbox_name;
+        spec.sandbox = w->bench->single ? NULL : sandbox_name;
         spec.mounts = mounts;
         spec.n_mounts = COUNT_OF(mounts);
         spec.log_path = (char *)w->log;
@@ -193,11 +194,11 @@ static void make(struct worker *w, bool app, char *name, char *sandbox_name)
     podman(w, "POST", PODMAN "/create", text);
 }
 
-/* Sandbox and app: create, start, create, start; or, when removing, app and sandbox. */
+/* Sandbox and app: create, start, create, start; or, when removing, app and sandbox. Singly: only the app. */
 static void worker_next(struct worker *w)
 {
     struct bench *b = w->bench;
-    size_t steps = b->removing ? 2 : 4;
+    size_t steps = (b->removing ? 1 : 2) * (b->single ? 1 : 2);
     if (w->step == steps) {
         w->step = 0;
         w->index += CONCURRENCY * b->n_nodes;
@@ -207,13 +208,13 @@ static void worker_next(struct worker *w)
         return;
     auto_free char *sandbox = mem_printf("bench-sandbox-%zu", w->index),
                    *app = mem_printf("bench-app-%zu", w->index);
-    bool second = w->step >= steps / 2;
-    auto_free char *name = mem_strdup(second != (b->removing != 0) ? app : sandbox);
+    bool second = !b->single && w->step >= steps / 2, is_app = b->single || second != (b->removing != 0);
+    auto_free char *name = mem_strdup(is_app ? app : sandbox);
     if (b->removing) {
         auto_free char *target = mem_printf(PODMAN "/%s?force=true&timeout=10", name);
         podman(w, "DELETE", target, NULL);
     } else if (w->step % 2 == 0) {
-        make(w, second, name, sandbox);
+        make(w, is_app, name, sandbox);
     } else {
         auto_free char *target = mem_printf(PODMAN "/%s/start", name);
         podman(w, "POST", target, NULL);
@@ -222,7 +223,8 @@ static void worker_next(struct worker *w)
 
 static void directly(struct bench *b, struct worker *workers, size_t n_workers)
 {
-    static const char *const names[] = {"direct_start", "direct_delete"};
+    static const char *const names[2][2] = {{"direct_start", "direct_delete"},
+                                            {"single_start", "single_delete"}};
     for (b->removing = 0; b->removing < 2; b->removing++) {
         begin(b);
         for (size_t i = 0; i < n_workers; i++) {
@@ -231,7 +233,7 @@ static void directly(struct bench *b, struct worker *workers, size_t n_workers)
             worker_next(&workers[i]);
         }
         loop_run(b->loop);
-        samples(b, names[b->removing]);
+        samples(b, names[b->single][b->removing]);
     }
 }
 
@@ -307,6 +309,8 @@ int main(int argc, char **argv)
                                      .log = node->log};
     }
     through_cluster(&b);
+    directly(&b, workers, n_workers);
+    b.single = true;
     directly(&b, workers, n_workers);
     b.server->ops->free(b.server);
     for (size_t i = 0; i < b.n_nodes; i++)

@@ -14,6 +14,7 @@ pod() { field pod "$1" "{$2}"; }                                       # POD PAT
 state() { pod "$1" ".status.containerStatuses[0].state.$2"; }          # POD PATH
 last() { pod "$1" ".status.containerStatuses[0].lastState.terminated.$2"; }
 restarts() { pod "$1" ".status.containerStatuses[0].restartCount"; }
+restarted() { [ "$(restarts "$1")" -ge "$2" ]; } # POD TIMES
 condition() { pod "$1" ".status.conditions[?(@.type==\"$2\")].$3"; }   # POD TYPE FIELD
 events() { k get events --field-selector "involvedObject.name=$1" -o 'jsonpath={.items[*].reason}'; }
 says() { local want=$1; shift; [ "$("$@")" = "$want" ]; }              # TEXT COMMAND…
@@ -98,7 +99,7 @@ ok "with an Event that has its words" has "$(k get events --field-selector invol
 since=$(now)
 k delete pod pre-stop >/dev/null
 within 4000 "preStop is cut off with the grace period" 1 true
-ok "a failing liveness probe restarts the container" until_true 15 test "$(restarts probe-grace)" -ge 1
+ok "a failing liveness probe restarts the container" until_true 15 restarted probe-grace 1
 graced=$(k get pod probe-grace -o json | jq '.status.containerStatuses[0].lastState.terminated | (.finishedAt | fromdate) - (.startedAt | fromdate)')
 ok "within the probe's own grace period (${graced} s, not the pod's 60)" [ "${graced:-99}" -le 6 ]
 k delete pod probe-grace --grace-period=0 --force >/dev/null 2>&1
@@ -108,7 +109,7 @@ ok "a container that fails waits" until_true 15 says CrashLoopBackOff state back
 ok "with back-off Events" has "$(events backoff)" BackOff
 is "its last words are kept" "bad mood" "$(last backoff message | tr -d '\n')"
 is "and its exit code" 3 "$(last backoff exitCode)"
-until_true 12 test "$(restarts backoff)" -ge 3
+until_true 12 restarted backoff 3
 ends=$(k get pod backoff -o json | jq '.status.containerStatuses[0].restartCount')
 ok "it was tried again $ends times: after 1, 2 and 4 s" [ "$ends" -ge 2 ]
 is "logs: the last attempt's" "my mood is bad" "$(k logs backoff)"

@@ -545,16 +545,17 @@ static void runtime_op_exec_stream(struct runtime *r UNUSED, const struct runtim
     started(arg, NULL, NULL, err);
 }
 /* As conmon does it. */
-static void runtime_op_reopen_log(struct runtime *r, const char *name)
+static bool runtime_op_reopen_log(struct runtime *r, const char *name)
 {
     const struct fake_container *c =
         map_get(&CONTAINER_OF(r, struct fake_runtime, base)->machine->containers, name);
     if (!c || c->view.state != RUNTIME_RUNNING || !c->spec.log_path)
-        return;
+        return false;
     auto_free char *next = mem_printf("%s.tmp", c->spec.log_path);
     FILE *file = fopen(next, "w");
     if (file && fclose(file) == 0)
         rename(next, c->spec.log_path); /* no folder: no log */
+    return true;
 }
 
 static void runtime_op_exec_resize(struct runtime *r UNUSED, const char *id UNUSED, unsigned width UNUSED,

@@ -103,7 +103,7 @@ static void test_lines(void **state)
 /* Objects that nobody changes through the API: the system's own, answers only, or a node's file. */
 static bool is_internal(const char *kind)
 {
-    static const char *const kinds[] = {"Drain",       "IngressRoute", "NodeConfiguration",
+    static const char *const kinds[] = {"Drain",       "IngressRoute", "NodeConfiguration", "NodeDecisions",
                                         "NodeMetrics", "PodMetrics",   "PolicyQuery"};
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
         if (str_eq(kind, kinds[i]))
