@@ -240,7 +240,7 @@ static bool sandbox_ready(struct plan *plan)
     bool running = pod->sandbox_exists && pod->sandbox_state == RUNTIME_RUNNING;
     if (running && (pod->attached || pod->host_network))
         return true;
-    if (pod->unconfirmed && !running) /* a machine that was off: the pod may have been replaced meanwhile */
+    if (pod->unconfirmed && !running) /* after a time without power: it may run elsewhere by now */
         return false;
     if (!is_due(plan, pod->sandbox_retry_at))
         return false;

@@ -41,8 +41,7 @@ struct plan_pod {
     int64_t now;
     enum plan_restart restart;
     bool unknown;        /* found in the runtime; whether it is wanted is not known yet: hands off */
-    bool unconfirmed;    /* the API has not said yet that it is still wanted: what runs goes on, no sandbox
-                            begins */
+    bool unconfirmed;    /* one with an identity, of which the API has not said yet that it is still wanted */
     bool host_network;   /* no interface of its own */
     bool network_ready;  /* the node has a pod range and its network is set up */
     bool deleting;       /* has a deletionTimestamp */

@@ -53,6 +53,16 @@ static int64_t deadline_at(const struct pod *pod)
     return at > 0 ? at : 1;
 }
 
+/* There may be only one of its name: after a time without power another node may have it. All others begin
+ * from the disk, without a server. */
+static bool has_identity(const struct pod *pod)
+{
+    json_each (owner, json_at(pod->object, "metadata.ownerReferences"))
+        if (json_bool(owner, "controller", false) && str_eq(json_string(owner, "kind"), "StatefulSet"))
+            return true;
+    return false;
+}
+
 void pod_describe(const struct pod *pod, struct plan_pod *view, struct plan_container *containers)
 {
     const struct node *node = pod->node;
@@ -60,7 +70,7 @@ void pod_describe(const struct pod *pod, struct plan_pod *view, struct plan_cont
         .now = node_now(node),
         .restart = restart_policy(pod),
         .unknown = pod->unknown || (!pod->object && !pod->gone),
-        .unconfirmed = !node->synced,
+        .unconfirmed = !node->synced && has_identity(pod),
         .host_network = pod_host_network(pod),
         .network_ready = node->net_ready,
         .deleting = json_at(pod->object, "metadata.deletionTimestamp") != NULL,

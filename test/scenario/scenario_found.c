@@ -168,33 +168,54 @@ static void test_sandbox_dies_at_once(void **state)
     }
 }
 
+static unsigned node_of(struct sim_world *w, const char *pod)
+{
+    for (unsigned i = 0; i < w->n_nodes; i++)
+        if (fake_machine_find(w->nodes[i].machine, pod, "c"))
+            return i;
+    fail_msg("%s runs nowhere", pod);
+    return 0;
+}
+
 /* Story 51022009: a machine that came back with power started the pods on its disk before the stream had said
  * that they had been replaced: an identity ran twice. */
-static void test_power_before_the_list(void **state)
+static void test_identity_after_power(void **state)
 {
     struct sim_world *w = sim_world_new(*state, 6, NULL);
     pass(w, 2);
-    add_deployment(w, "web", 3);
+    ask(w, 201, "POST", "/apis/apps/v1/namespaces/default/statefulsets",
+        "{'metadata':{'name':'db'},'spec':{'replicas':1,'serviceName':'db','selector':{'matchLabels':{'app':'"
+        "db'}},"
+        "'template':{'metadata':{'labels':{'app':'db'}},'spec':{'terminationGracePeriodSeconds':2,'"
+        "containers':["
+        "{'name':'c','image':'web:1','command':['serve']}]}}}}");
     settle(w, 10);
-    sim_power(w, 0, false);
+    unsigned at = node_of(w, "db-0");
+    auto_free char *node = mem_printf("/api/v1/nodes/n%u", at + 1);
+    sim_power(w, at, false);
+    pass(w, 4);
+    ask(w, 200, "PATCH", node,
+        "{'spec':{'taints':[{'key':'node.kubernetes.io/out-of-service','value':'x','effect':'NoExecute'}]}}");
     pass(w, 8);
-    assert_int_equal(sim_running(w, "web-"), 3); /* elsewhere */
-    sim_cut(w, 0, true);
-    sim_power(w, 0, true);
-    sim_start(w, SIM_AGENT);
+    assert_int_equal(sim_running(w, "db-"), 1); /* elsewhere */
+    sim_cut(w, at, true);
+    sim_power(w, at, true);
+    sim_start(w, SIM_AGENT + at);
     pass(w, 5);
-    assert_int_equal(sim_running(w, "web-"), 3); /* was 4 */
-    sim_cut(w, 0, false);
+    assert_int_equal(sim_running(w, "db-"), 1); /* was 2 */
+    sim_cut(w, at, false);
+    ask(w, 200, "PATCH", node, "{'spec':{'taints':null}}");
     settle(w, 10);
-    sim_power(w, 1, false); /* shorter than a detection: these are still wanted */
-    sim_power(w, 1, true);
-    sim_start(w, SIM_AGENT + 1);
+    at = node_of(w, "db-0");
+    sim_power(w, at, false); /* shorter than a detection: it is still wanted */
+    sim_power(w, at, true);
+    sim_start(w, SIM_AGENT + at);
     settle(w, 10);
-    assert_int_equal(sim_running(w, "web-"), 3);
+    assert_int_equal(sim_running(w, "db-"), 1);
     sim_world_free(w);
 }
 
-SCENARIO_MAIN(cmocka_unit_test(test_power_before_the_list), cmocka_unit_test(test_return_is_quiet),
+SCENARIO_MAIN(cmocka_unit_test(test_identity_after_power), cmocka_unit_test(test_return_is_quiet),
               cmocka_unit_test(test_late_runtime), cmocka_unit_test(test_restart_in_drain),
               cmocka_unit_test(test_deleted_while_it_waits), cmocka_unit_test(test_lost_answer),
               cmocka_unit_test(test_sandbox_dies_at_once))

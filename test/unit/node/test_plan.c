@@ -82,7 +82,7 @@ static void test_beginning(void **state UNUSED)
     view.pod.sandbox_state = RUNTIME_CREATED;
     view.pod.attached = false;
     view.pod.unconfirmed = true;
-    expect(&view, ""); /* a machine that was off: it may have been replaced */
+    expect(&view, ""); /* it may run elsewhere by now */
     view.pod.unconfirmed = false;
     expect(&view, "start sandbox");
     view.pod.sandbox_state = RUNTIME_RUNNING;
