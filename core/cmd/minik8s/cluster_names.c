@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -29,6 +30,8 @@
 #define UPSTREAM "# minik8s-upstream "
 #define MAX_FILE 65536
 #define STOP_GRACE_MS 3000
+#define STAYS_MS 150
+#define STARTS_MAX 40
 
 static const char *const resolvers[] = {"resolver", "resolver-2"};
 
@@ -229,6 +232,24 @@ int cluster_names_stop(const struct cluster *cluster, struct err **err)
     return 0;
 }
 
+/* When both were killed, one may just have started the other: that one holds the address but is not noted
+ * yet, and ours ends at once. So the one that is noted must stay; else it is started again. */
+static bool name_server_stays(const struct cluster *cluster)
+{
+    const struct timespec pause = {.tv_nsec = STAYS_MS * 1000000l};
+    pid_t before = 0;
+    for (int i = 0; i < STARTS_MAX; i++) {
+        pid_t pid = cluster_process_pid(cluster, resolvers[0]);
+        if (pid && pid == before)
+            return true;
+        if (!pid)
+            cluster_names_start(cluster, NULL);
+        before = pid;
+        nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
 /* Addresses of Services and of pods are reached through the first node. */
 static int lead_to_first_node(const struct cluster *cluster, struct err **err)
 {
@@ -254,7 +275,7 @@ int cluster_names_take(const struct cluster *cluster, const char *mode, struct e
         return err_set(err, ERR_BAD_REQUEST, "--host-names wants auto, yes or no, not \"%s\"", mode);
     bool force = str_eq(mode, "yes");
     auto_err why = NULL;
-    if (!cluster_process_pid(cluster, resolvers[0]))
+    if (!name_server_stays(cluster))
         err_set(&why, ERR_UNAVAILABLE, "its name server has ended, see %s/resolver.log", cluster->directory);
     if (why || take(cluster, force, &taken, &why) < 0) {
         if (force)
