@@ -234,20 +234,25 @@ int cluster_names_stop(const struct cluster *cluster, struct err **err)
 
 /* When both were killed, one may just have started the other: that one holds the address but is not noted
  * yet, and ours ends at once. So the one that is noted must stay; else it is started again. */
-static bool name_server_stays(const struct cluster *cluster)
+static int await_name_server(const struct cluster *cluster, struct err **err)
 {
+    auto_err last = NULL;
     const struct timespec pause = {.tv_nsec = STAYS_MS * 1000000l};
     pid_t before = 0;
     for (int i = 0; i < STARTS_MAX; i++) {
         pid_t pid = cluster_process_pid(cluster, resolvers[0]);
         if (pid && pid == before)
-            return true;
-        if (!pid)
-            cluster_names_start(cluster, NULL);
+            return 0;
+        if (!pid) {
+            err_free(steal(&last));
+            cluster_names_start(cluster, &last);
+        }
         before = pid;
         nanosleep(&pause, NULL);
     }
-    return false;
+    return last ? err_move(err, &last)
+                : err_set(err, ERR_UNAVAILABLE, "its name server has ended, see %s/resolver.log",
+                          cluster->directory);
 }
 
 /* Addresses of Services and of pods are reached through the first node. */
@@ -275,9 +280,7 @@ int cluster_names_take(const struct cluster *cluster, const char *mode, struct e
         return err_set(err, ERR_BAD_REQUEST, "--host-names wants auto, yes or no, not \"%s\"", mode);
     bool force = str_eq(mode, "yes");
     auto_err why = NULL;
-    if (!name_server_stays(cluster))
-        err_set(&why, ERR_UNAVAILABLE, "its name server has ended, see %s/resolver.log", cluster->directory);
-    if (why || take(cluster, force, &taken, &why) < 0) {
+    if (await_name_server(cluster, &why) < 0 || take(cluster, force, &taken, &why) < 0) {
         if (force)
             return err_move(err, &why);
         printf("names of this cluster are not resolved in this shell: %s\n", err_message(why));

@@ -3,7 +3,8 @@
  *
  * While a line is edited the terminal makes no signals: Ctrl-C is a key that drops what was typed. While a
  * command runs it is a signal that stops the command there (repl_session.c). In between there is no moment in
- * which Ctrl-C would end the program.
+ * which Ctrl-C would end the program. Nor does the terminal ever gather lines: of a Ctrl-D between the prompt
+ * and the editor's own mode it would make a zero byte, which quotes the next key.
  */
 #include <histedit.h>
 #include <locale.h>
@@ -196,6 +197,7 @@ static void open_editor(struct prompt *p)
     el_set(p->el, EL_BIND, "^C", "m8-drop", NULL);
     el_set(p->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_set(p->el, EL_SETTY, "-d", "-isig", NULL);
+    el_set(p->el, EL_SETTY, "-x", "-icanon", NULL);
 }
 
 /* What people type who do not know Ctrl-D. */

@@ -36,8 +36,11 @@ static void look_at_node(const char *versions, const char *point, const char *ve
         size_t word = strcspn(at, " ");
         if (strncmp(at, point, len) == 0 && (at[len] == '=' || at[len] == '/')) {
             auto_free char *list = mem_strndup(at, word);
+            char *rest = list, *one;
             *asks = true;
-            *runs = *runs || strstr(list, version);
+            strsep(&rest, "=");
+            while ((one = strsep(&rest, ",")))
+                *runs = *runs || str_starts(one, version);
         }
         at += word;
     }
