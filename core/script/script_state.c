@@ -125,6 +125,9 @@ static int state_open(lua_State *L)
     remove_globals(L, NULL, removed);
     remove_globals(L, "math", removed_math);
     remove_globals(L, "string", removed_string);
+    /* Reconciles are short and of many shapes: traces cost more than they save, each compiled one also stops
+     * all threads of the process for a change of page rights. */
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     lua_pushnil(L);
     lua_setglobal(L, "jit");
     for (const luaL_Reg *function = replaced; function->name; function++)
