@@ -524,9 +524,9 @@ struct node_log_files {
 };
 void node_log_files_list(const char *path, struct node_log_files *files);
 int node_log_file_open(const char *path, const struct node_log_file *file); /* -1: errno */
-/* Gives a number to the file that grows, prepares the next one and removes the oldest beyond max_files (the
- * one that grows counts) or max_bytes (it does not). The size of the file that grows; -1: there is none. */
-int64_t node_log_files_keep(const char *path, size_t max_files, int64_t max_bytes);
+/* Gives a number to the file that grows, prepares the next one and removes those that max_bytes of newer ones
+ * follow, the one that grows not counted. The size of the file that grows; -1: there is none. */
+int64_t node_log_files_keep(const char *path, int64_t max_bytes);
 void node_log_files_close(const char *path);  /* it will not grow: the next file is not needed */
 void node_log_files_forget(const char *path); /* logs of the attempts before the previous one */
 /* node_rotation.c */

@@ -129,22 +129,22 @@ static bool make_spare(const char *path, uint64_t number)
     return false;
 }
 
-static void prune(const char *path, const struct node_log_files *files, uint64_t live, size_t keep,
-                  int64_t max_bytes)
+/* What is newer is counted in bytes, so that neither a file that was begun early nor one that grew too long
+ * takes the place of several. */
+static void prune(const char *path, const struct node_log_files *files, uint64_t live, int64_t max_bytes)
 {
-    size_t older = 0;
-    int64_t bytes = 0;
+    int64_t newer = 0;
     for (size_t i = files->count; i-- > 0;) {
         const struct node_log_file *file = &files->files[i];
         if (file->number >= live)
             continue;
-        bytes += file->size;
-        if (++older > keep || bytes > max_bytes)
+        if (newer >= max_bytes)
             drop(path, file->number);
+        newer += file->size;
     }
 }
 
-int64_t node_log_files_keep(const char *path, size_t max_files, int64_t max_bytes)
+int64_t node_log_files_keep(const char *path, int64_t max_bytes)
 {
     struct stat live, spare;
     if (stat(path, &live) < 0)
@@ -162,7 +162,7 @@ int64_t node_log_files_keep(const char *path, size_t max_files, int64_t max_byte
     }
     if (number && !has_spare)
         make_spare(path, number + 1);
-    prune(path, &files, number, max_files ? max_files - 1 : 0, max_bytes);
+    prune(path, &files, number, max_bytes);
     free(files.files);
     return live.st_size;
 }

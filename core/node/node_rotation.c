@@ -3,9 +3,10 @@
  * each (node_log_files.c). The runtime's monitor does the writing: it is told to begin a new file.
  *
  * Nothing happens while nothing is written. The first write after a look is told by inotify, once; the next
- * look follows when, at the speed of late, half of what is left would be used up. Whoever writes faster than
- * that is bounded by the monitor itself, which turns the log over at maxSize × maxFiles. Its count goes on
- * over the files that it is told to begin, so about every maxFiles-th file is a short one.
+ * look follows when, at the speed of late, half of what is left would be used up.
+ *
+ * The monitor turns the log over by itself too, so that a disk is not filled while no agent lives: far beyond
+ * what is kept, as its count goes on over the files that it is told to begin, and so cuts one of them short.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 
 #define DEFAULT_BYTES (10ll << 20)
 #define DEFAULT_FILES 5
+#define WITHOUT_AGENT 16 /* times what is kept: the monitor's own bound */
 #define SOONEST_MS 100
 #define LATEST_MS 5000
 #define BYTES_PER_MS 20000 /* of a writer of whom nothing is known */
@@ -51,7 +53,13 @@ static int64_t max_files(const struct node *node)
 
 int64_t node_log_bound(const struct node *node)
 {
-    return max_bytes(node) * max_files(node);
+    return WITHOUT_AGENT * max_bytes(node) * max_files(node);
+}
+
+/* All full files but the one that grows. */
+static int64_t keep(const struct node *node, const char *path)
+{
+    return node_log_files_keep(path, (max_files(node) - 1) * max_bytes(node));
 }
 
 static void grows(struct rotation *r)
@@ -89,7 +97,7 @@ static void look(void *arg)
 {
     struct rotation *r = arg;
     struct node *node = r->node;
-    int64_t bytes = node_log_files_keep(r->path, (size_t)max_files(node), node_log_bound(node));
+    int64_t bytes = keep(node, r->path);
     if (r->since && bytes > r->bytes)
         r->bytes_per_ms = (bytes - r->bytes) / (node_now(node) - r->since + 1);
     r->bytes = bytes;
@@ -179,7 +187,7 @@ void node_rotation_end(struct node *node, const char *container_name)
     struct rotation *r = map_get(&node->rotations, container_name);
     if (!r)
         return;
-    node_log_files_keep(r->path, (size_t)max_files(node), node_log_bound(node));
+    keep(node, r->path);
     node_log_files_close(r->path);
     map_remove(&node->rotations, container_name);
 }

@@ -4,7 +4,7 @@
 #uses: unshare nsenter mount awk sed find
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 74
+plan 80
 
 start_cluster 2
 machine=m8t-nodes-$$ bare=$work/bare file=$work/bare/node.yaml agent=
@@ -110,6 +110,12 @@ ok "and the node is Ready" ready
 change 's/port: 10250/port: 10260/; s/heartbeatSeconds: 3/heartbeatSeconds: 1/'
 within 2000 "a port needs a restart: the condition says so" 5 sh -c "[ '$kubectl' ] && $kubectl get node worker-1 -o jsonpath='{.status.conditions[?(@.type==\"ConfigurationApplied\")].message}' | grep -q 'restart of the agent: port'"
 ok "an Event too" until_true 3 shows 'RestartNeeded: .*: port$' events_of worker-1
+cp "$file" "$bare/port.yaml"
+change 's|^server: .*|server: https://192.0.2.1:6443|; s/^interface: .*/interface: eth1/; s|socket: .*|socket: /none|; s/driver: overlay/driver: vfs/; s/name: worker-1 /name: worker-2 /'
+all_need_it() { grep -q 'restart of the agent: server, interface, port, runtime, storage, metadata.name' <<<"$(condition ConfigurationApplied message)"; }
+within 2000 "server, interface, runtime, storage and name too" 5 all_need_it || note "$(condition ConfigurationApplied message)"
+ok "with the old ones the node is Ready meanwhile" ready
+cp "$bare/port.yaml" "$file"
 change 's/port: 10260/port: 10250/; s/maxPods: 20/maxPods: many/'
 wrong_line=$(grep -n 'maxPods: many' "$file" | cut -d: -f1)
 says_wrong() { grep -q "node.yaml:$wrong_line: maxPods" <<<"$(condition ConfigurationApplied message)"; }
@@ -142,7 +148,7 @@ spec: { nodeName: worker-1, terminationGracePeriodSeconds: 1, containers: [ { na
 apiVersion: v1
 kind: Pod
 metadata: { name: chatty }
-spec: { nodeName: worker-1, restartPolicy: Never, containers: [ { name: chatty, image: "localhost/m8-busybox:1", command: [seq, "30000"] } ] }
+spec: { nodeName: worker-1, restartPolicy: Never, containers: [ { name: chatty, image: "localhost/m8-busybox:1", command: [seq, "300000"] } ] }
 ---
 apiVersion: v1
 kind: Pod
@@ -158,15 +164,28 @@ YAML
 k apply -f "$work/web.yaml" >/dev/null
 ok "pods run on the new machine" until_true 20 sh -c "[ \$($kubectl get pods -o wide --no-headers | grep worker-1 | grep -c Running) -ge 2 ]"
 matches "they are podman's on that machine" '^m8_web_web-' "$(worker_podman ps --format '{{.Names}}')"
+k expose deployment web --port=80 --target-port=80 >/dev/null
+answers() { on node-1 curl -sf -m 1 -o /dev/null "http://$(field service web '{.spec.clusterIP}')/"; }
+until_true 10 answers
+start_load "requests while the file changes" 100 "$minik8s" cluster exec node-1 --
+change 's/network: auto/network: vxlan/; s/maxPods: 20/maxPods: 30/; s/heartbeatSeconds: 1/heartbeatSeconds: 2/; s/memory: 512Mi/memory: 300Mi/'
+tunnelled() { value_is '{.status.allocatable.pods}' 30 && grep -q 'dev m8vx' <<<"$(ip -n "$machine" route)"; }
+ok "network, maxPods, heartbeatSeconds and reserved change under traffic" until_true 10 tunnelled
+change 's/network: vxlan/network: auto/; s/maxPods: 30/maxPods: 20/; s/heartbeatSeconds: 2/heartbeatSeconds: 1/'
+direct() { value_is '{.status.allocatable.pods}' 20 && ! grep -q 'dev m8vx' <<<"$(ip -n "$machine" route)"; }
+ok "and back" until_true 10 direct
+sleep 1
+end_load "requests while the file changes"
 ok "a pod that writes a lot" k wait pod chatty --for=jsonpath='{.status.phase}'=Succeeded --timeout=90s
-# A burst is bounded by what the runtime itself does at maxSize x maxFiles; some of it is kept twice over until the agent has looked.
+# 300,000 lines at once are 15 MB: before the agent has looked, the monitor itself begins a file at 16 times what is kept.
 size=$(du -cb "$bare"/dir/agent/logs/default_chatty_*/chatty/* | awk 'END {print $1}')
-ok "logs.maxSize, logs.maxFiles: a burst's log holds $size bytes" test "$size" -gt 1000 -a "$size" -le $((3 * 3 * 64 * 1024))
-ok "which end with its end, without a hole" follow_each_other <<<"$(k logs chatty; echo 30001)"
-# About 6 KB each fifth of a second: a file, 1,300 lines, is full after two seconds. While no agent lives the monitor begins a file
-# each 192 KiB; from the second on there would be a hole.
+ok "logs.maxSize, logs.maxFiles: a burst's log holds $size bytes" test "$size" -gt 1000 -a "$size" -le $((3 * 16 * 3 * 64 * 1024))
+ok "which end with its end, without a hole" follow_each_other <<<"$(k logs chatty; echo 300001)"
+# About 6 KB each fifth of a second: a file, 1,300 lines, is full after two seconds.
 log=$(echo "$bare"/dir/agent/logs/default_steady_*/steady)
 files_are() { [ "$(find "$log" -name '0.log.*' ! -name '*.tmp' -size +0 | wc -l)" = "$1" ]; }
+while sleep 0.2; do stat -c '%n %s' "$log"/0.log.[0-9]*; done >"$work/sizes" 2>/dev/null &
+sampler=$!
 timeout 60 "$kubectl" logs -f steady >"$work/steady" &
 follower=$!
 ok "a pod that writes without end has maxFiles files" until_true 20 files_are 3
@@ -195,13 +214,16 @@ ok "only what is new: $(wc -l <<<"$recent") lines" test "$(wc -l <<<"$recent")" 
 kill "$follower" 2>/dev/null
 timeout 60 "$kubectl" logs -f steady --tail=0 >"$work/steady" &
 follower=$!
-# The monitor counts for itself too, and may begin a file soon after the agent's: so lines count, not files.
-began=$(stat -c %i "$log/0.log")
-far_enough() { [ "$(stat -c %i "$log/0.log")" != "$began" ] && [ "$(wc -l <"$work/steady")" -gt 2900 ]; }
+far_enough() { [ "$(wc -l <"$work/steady")" -gt 2900 ]; }
 until_true 30 far_enough
 k exec steady -- touch /tmp/stop
 wait "$follower"
 ok "logs -f over three files: $(wc -l <"$work/steady") lines without a hole" follow_each_other <"$work/steady"
+kill "$sampler"
+# Of each file its greatest size; the last one grew when the container ended.
+full() { sed 's/.*\.//' "$work/sizes" | awk '$2 > 0 && $2 > max[$1] { max[$1] = $2; if ($1 > last) last = $1 }
+    END { for (n in max) if (n != last) { files++; if (max[n] < 65536) print "file " n ": " max[n] " bytes" } exit files < 4 }'; }
+is "every file is full before the next begins" "0 " "$(full >"$work/short"; echo "$? $(cat "$work/short")")"
 is "to the container's end" "$(cat "$log"/0.log.[0-9]* | cut -d' ' -f4 | sort -n | tail -n 1)" "$(tail -n 1 "$work/steady")"
 ok "the container begins anew" until_true 20 test -e "$log/1.log"
 is "logs --previous: its last line" "$(tail -n 1 "$work/steady")" "$(k logs steady --previous | tail -n 1)"

@@ -221,10 +221,10 @@ static void turn_over(struct world *w)
     assert_int_equal(rename(next, path), 0);
 }
 
-static void keep(struct world *w, size_t max_files, int64_t max_bytes)
+static void keep(struct world *w, int64_t max_bytes)
 {
     auto_free char *path = log_path(w, 0);
-    assert_true(node_log_files_keep(path, max_files, max_bytes) >= 0);
+    assert_true(node_log_files_keep(path, max_bytes) >= 0);
 }
 
 static void expect_files(struct world *w, size_t expected)
@@ -241,16 +241,16 @@ static void test_several_files(void **state UNUSED)
     struct world w;
     begin_world(&w);
     write_log(&w, 0, "w", T("10") " stdout F one\n" T("11") " stdout F two\n");
-    keep(&w, 3, 1000);
+    keep(&w, 1000);
     expect_files(&w, 1);
     turn_over(&w);
     write_log(&w, 0, "a", T("20") " stdout F three\n" T("21") " stderr P fo");
     expect_log(&w, "", "one\ntwo\nthree\n"); /* nobody has looked since */
-    keep(&w, 3, 1000);
+    keep(&w, 1000);
     write_log(&w, 0, "a", "\n" T("21") " stderr F ur\n");
     expect_files(&w, 2);
     turn_over(&w);
-    keep(&w, 3, 1000);
+    keep(&w, 1000);
     expect_files(&w, 3); /* the last is empty yet */
     expect_log(&w, "", "one\ntwo\nthree\nfour\n");
     expect_log(&w, "?tailLines=0", "");
@@ -268,12 +268,12 @@ static void test_several_files(void **state UNUSED)
     expect_log(&w, "?timestamps=true&tailLines=3", Z("21") " four\n" Z("30") " five\n");
     turn_over(&w);
     write_log(&w, 0, "a", T("40") " stdout F six\n");
-    keep(&w, 3, 1000); /* the oldest goes */
+    keep(&w, 51); /* 50 bytes, as the last full file has, are not enough: the next one stays too */
     expect_files(&w, 3);
     expect_log(&w, "", "three\nfour\nfive\nsix\n");
-    keep(&w, 3, 100); /* all but the one that grows have 152 bytes */
+    keep(&w, 50);
     expect_log(&w, "", "five\nsix\n");
-    keep(&w, 1, 1000);
+    keep(&w, 0);
     expect_log(&w, "", "six\n");
     fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "c")->name, 1, false);
     run_ms(&w, 4000);
@@ -290,23 +290,23 @@ static void test_no_hole(void **state UNUSED)
     struct world w;
     begin_world(&w);
     write_log(&w, 0, "w", T("10") " stdout F one\n");
-    keep(&w, 5, 1000);
+    keep(&w, 1000);
     turn_over(&w);
     write_log(&w, 0, "a", T("11") " stdout F two\n");
     turn_over(&w);
     write_log(&w, 0, "a", T("12") " stdout F three\n");
     expect_log(&w, "", "three\n");
-    keep(&w, 5, 1000);
+    keep(&w, 1000);
     expect_log(&w, "", "three\n");
     turn_over(&w);
     write_log(&w, 0, "a", T("13") " stdout F four\n");
     expect_log(&w, "", "three\nfour\n");
-    keep(&w, 5, 1000);
+    keep(&w, 1000);
     turn_over(&w);
     turn_over(&w);
     turn_over(&w);
     write_log(&w, 0, "a", T("15") " stdout F seven\n");
-    keep(&w, 5, 1000);
+    keep(&w, 1000);
     expect_log(&w, "", "seven\n");
     expect_files(&w, 1);
     world_end(&w);
@@ -317,7 +317,7 @@ static void test_follow_over_files(void **state UNUSED)
     struct world w;
     begin_world(&w);
     write_log(&w, 0, "w", T("10") " stdout F 0\n");
-    keep(&w, 20, 100000);
+    keep(&w, 100000);
     struct http_client *client = agent_client(&w);
     struct answer all = {0}, tail = {0};
     ask(client, "?follow=true", &all);
@@ -331,7 +331,7 @@ static void test_follow_over_files(void **state UNUSED)
         if (i % 13 == 0) /* four files: fewer than are kept */
             turn_over(&w);
         if (i % 13 == 5)
-            keep(&w, 20, 100000);
+            keep(&w, 100000);
         run_ms(&w, 10);
     }
     fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "c")->name, 0, false);
