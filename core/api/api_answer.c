@@ -19,6 +19,13 @@ void call_free(struct call *call)
     free(call);
 }
 
+void call_warn(struct call *call, const char *text)
+{
+    if (!call->warnings)
+        call->warnings = cJSON_CreateArray();
+    json_push_string(call->warnings, text);
+}
+
 struct headers {
     struct http_pair pairs[MAX_WARNINGS + 3];
     size_t count;

@@ -21,8 +21,8 @@ void identity_fini(struct identity *identity)
     identity->node = NULL;
 }
 
-static bool is_present(struct api *api, const char *resource, const char *namespace, const char *name,
-                       const char *uid)
+bool identity_is_present(struct api *api, const char *resource, const char *namespace, const char *name,
+                         const char *uid)
 {
     auto_free char *key = store_key(resource, namespace, name);
     struct store_object object = {0};
@@ -33,7 +33,7 @@ static bool is_present(struct api *api, const char *resource, const char *namesp
     return same;
 }
 
-/* A token of a service account ends with the account, and with the pod or Secret that it is bound to. */
+/* A token of a service account ends with the account, and with what it is bound to. */
 static int check_account(struct api *api, const struct auth_identity *who, struct err **err)
 {
     if (!str_starts(who->user, SERVICE_ACCOUNT))
@@ -42,10 +42,9 @@ static int check_account(struct api *api, const struct auth_identity *who, struc
     if (!colon)
         return err_set(err, ERR_UNAUTHORIZED, "Unauthorized");
     auto_free char *space = mem_strndup(namespace, (size_t)(colon - namespace));
-    bool valid = is_present(api, "serviceaccounts", space, colon + 1, who->uid);
+    bool valid = identity_is_present(api, "serviceaccounts", space, colon + 1, who->uid);
     if (valid && who->bound)
-        valid = is_present(api, str_eq(who->bound, AUTH_BOUND_POD) ? "pods" : "secrets", space,
-                           who->bound_name, who->bound_uid);
+        valid = token_binding_holds(api, space, who);
     return valid ? 0 : err_set(err, ERR_UNAUTHORIZED, "Unauthorized");
 }
 

@@ -59,6 +59,11 @@ int identity_read(struct api *api, const struct http_request *request, struct id
 /* Who a token is, for those of that audience. ERR_UNAUTHORIZED. */
 int identity_of_token(struct api *api, const char *token, const char *audience, struct identity *identity,
                       struct err **err);
+/* Is there an object of that name, and is it the one with that uid? */
+bool identity_is_present(struct api *api, const char *resource, const char *namespace, const char *name,
+                         const char *uid);
+/* Is what a service account's token is bound to still there? (api_token.c) */
+bool token_binding_holds(struct api *api, const char *namespace, const struct auth_identity *who);
 /* Copies; sets node. */
 void identity_fill(struct identity *identity, const char *user, const char *const *groups, const char *uid);
 
@@ -105,6 +110,7 @@ typedef void call_handler(struct call *call); /* must answer, now or later; answ
 /* Answering: exactly one of these, from any thread; each frees the call. */
 void call_answer(struct call *call, int status, struct bytes *body); /* JSON; takes body */
 void call_answer_text(struct call *call, int status, const char *content_type, struct str *body);
+void call_warn(struct call *call, const char *text); /* told in a Warning header of the answer */
 void call_answer_json(struct call *call, int status, cJSON *body); /* takes body */
 void call_stream(struct call *call, const char *content_type, const struct http_stream_ops *ops, void *arg);
 void call_fail(struct call *call, struct err *error); /* takes error */

@@ -35,12 +35,13 @@ static cJSON *user_info(const struct identity *identity)
     cJSON *groups = json_set(info, "groups", cJSON_CreateArray());
     for (size_t i = 0; identity->who.groups && identity->who.groups[i]; i++)
         json_push_string(groups, identity->who.groups[i]);
-    if (str_eq(identity->who.bound, AUTH_BOUND_POD)) {
+    const char *bound = identity->who.bound;
+    if (str_eq(bound, AUTH_BOUND_POD) || str_eq(bound, AUTH_BOUND_NODE)) {
         cJSON *extra = json_ensure_object(info, "extra");
-        json_push_string(json_set(extra, "authentication.kubernetes.io/pod-name", cJSON_CreateArray()),
-                         identity->who.bound_name);
-        json_push_string(json_set(extra, "authentication.kubernetes.io/pod-uid", cJSON_CreateArray()),
-                         identity->who.bound_uid);
+        auto_free char *name = mem_printf("authentication.kubernetes.io/%s-name", bound),
+                       *uid = mem_printf("authentication.kubernetes.io/%s-uid", bound);
+        json_push_string(json_set(extra, name, cJSON_CreateArray()), identity->who.bound_name);
+        json_push_string(json_set(extra, uid, cJSON_CreateArray()), identity->who.bound_uid);
     }
     return info;
 }

@@ -98,11 +98,12 @@ int auth_join_token_check(const struct auth_join_token *token, const struct auth
 struct auth_identity {
     char *user, *uid; /* uid may be NULL */
     char **groups;    /* NULL-terminated */
-    /* What a token ends with, of the service account's namespace: AUTH_BOUND_; NULL: nothing. */
+    /* What a token ends with, AUTH_BOUND_: of the service account's namespace, or a node; NULL: nothing. */
     char *bound, *bound_name, *bound_uid;
 };
 #define AUTH_BOUND_POD "pod"
 #define AUTH_BOUND_SECRET "secret"
+#define AUTH_BOUND_NODE "node"
 void auth_identity_set(struct auth_identity *identity, const char *user, const char *uid,
                        const char *const *groups);
 void auth_identity_fini(struct auth_identity *identity);

@@ -131,7 +131,7 @@ static void add_references(cJSON *claims, const struct auth_identity *identity)
 
 static void read_references(const cJSON *claims, struct auth_identity *identity)
 {
-    static const char *const kinds[] = {AUTH_BOUND_POD, AUTH_BOUND_SECRET};
+    static const char *const kinds[] = {AUTH_BOUND_POD, AUTH_BOUND_SECRET, AUTH_BOUND_NODE};
     const cJSON *references = json_get(claims, "kubernetes.io");
     for (size_t i = 0; i < COUNT_OF(kinds) && !identity->bound; i++) {
         const cJSON *bound = json_get(references, kinds[i]);

@@ -3,7 +3,7 @@
 #uses: diff
 story=kubectl
 . "$(dirname "$0")/../e2e/lib.sh"
-plan 109
+plan 120
 
 start_cluster
 real=$(ci/fetch-kubectl) && old=$(ci/fetch-kubectl 29) || { echo "Bail out! no kubectl"; exit 1; }
@@ -46,6 +46,23 @@ says "explain" 'replicas.*<integer>' explain deployment.spec
 says "explain of one field" 'FIELD: replicas' explain deployment.spec.replicas
 is "auth can-i" yes "$(r auth can-i create deployments)"
 says "auth whoami" 'Username' auth whoami
+who() { r --token="$1" auth whoami -o "jsonpath={.status.userInfo.${2:-username}}"; } # TOKEN [FIELD]
+token=$(r create token default --duration=10m)
+is "create token" system:serviceaccount:default:default "$(who "$token")"
+matches "--duration" '^60[01]$' "$(cut -d. -f2 <<<"$token" | tr '_-' '/+' | base64 -d 2>/dev/null | jq '.exp - .iat')"
+says "a token for less than ten minutes is refused" 'spec.expirationSeconds: Invalid value: 60' create token default --duration=1m
+matches "--audience: it is for nobody else" 'Unauthorized' "$(who "$(r create token default --audience=vault)")"
+is "--bound-object-kind=Pod" '["toolbox-node-1"]' "$(who "$(r create token default --bound-object-kind=Pod --bound-object-name=toolbox-node-1)" 'extra.authentication\.kubernetes\.io/pod-name')"
+is "--bound-object-kind=Node" '["node-2"]' "$(who "$(r create token default --bound-object-kind=Node --bound-object-name=node-2)" 'extra.authentication\.kubernetes\.io/node-name')"
+says "bound to what is not there" 'pods "none" not found' create token default --bound-object-kind=Pod --bound-object-name=none
+says "to an object that was made anew" 'UID in the bound object reference' create token default --bound-object-kind=Node --bound-object-name=node-2 --bound-object-uid=other
+r create secret generic lock >"$work/lock"
+token=$(r create token default --bound-object-kind=Secret --bound-object-name=lock)
+before=$(who "$token")
+r delete secret lock >"$work/lock"
+matches "--bound-object-kind=Secret: it ends with the Secret" '^system:serviceaccount:default:default .*Unauthorized' "$before $(who "$token")"
+says "create token for an account that is not there" 'serviceaccounts "none" not found' create token none
+says "create token is a right of its own" 'cannot create resource "serviceaccounts/token"' --token="$(r create token default)" create token default
 says "version" 'Server Version: v1\.35' version
 says "cluster-info" 'is running at' cluster-info
 

@@ -45,6 +45,52 @@ int kubectl_create_object(struct kubectl *k, const cJSON *object, const char *so
     return kubectl_create_as(k, object, source, "created");
 }
 
+/* ---- create token ACCOUNT: a token of a service account (TokenRequest) ---- */
+
+static int add_binding(struct kubectl *k, cJSON *spec, struct err **err)
+{
+    const struct kubectl_flags *flags = &k->flags;
+    if (!flags->bound_kind) {
+        const char *alone = flags->bound_name ? "name" : flags->bound_uid ? "uid" : NULL;
+        return alone ? err_set(err, ERR_BAD_REQUEST,
+                               "--bound-object-%s can only be set if --bound-object-kind is provided", alone)
+                     : 0;
+    }
+    if (!flags->bound_name)
+        return err_set(err, ERR_BAD_REQUEST,
+                       "--bound-object-name is required if --bound-object-kind is provided");
+    cJSON *reference = json_ensure_object(spec, "boundObjectRef");
+    json_set_string(reference, "kind", flags->bound_kind);
+    json_set_string(reference, "apiVersion", "v1");
+    json_set_string(reference, "name", flags->bound_name);
+    if (flags->bound_uid)
+        json_set_string(reference, "uID", flags->bound_uid);
+    return 0;
+}
+
+static int create_account_token(struct kubectl *k, const char *account)
+{
+    auto_err err = NULL;
+    auto_json request = cJSON_CreateObject();
+    json_set_string(request, "apiVersion", "authentication.k8s.io/v1");
+    json_set_string(request, "kind", "TokenRequest");
+    cJSON *spec = json_ensure_object(request, "spec");
+    for (size_t i = 0; i < k->flags.n_audiences; i++)
+        json_push_string(json_ensure_array(spec, "audiences"), k->flags.audiences[i]);
+    if (k->flags.duration_s > 0)
+        json_set_int(spec, "expirationSeconds", k->flags.duration_s);
+    if (add_binding(k, spec, &err) < 0)
+        return kubectl_refuse(err);
+    auto_free char *target = client_path("serviceaccounts", "v1", k->namespace, account, "token");
+    auto_json made = kubectl_request(k, "POST", target, NULL, NULL, request, &err);
+    if (!made)
+        return kubectl_fail(err, "failed to create token");
+    if (k->flags.output)
+        return kubectl_print_object(k, made, &err) < 0 ? kubectl_refuse(err) : 0;
+    printf("%s\n", json_string_or(made, "status.token", ""));
+    return 0;
+}
+
 int verb_create(struct kubectl *k)
 {
     auto_err err = NULL;
@@ -52,6 +98,8 @@ int verb_create(struct kubectl *k)
         return kubectl_each_manifest(k, kubectl_create_object);
     if (k->n_args == 1 && str_eq(k->args[0], "token"))
         return kubectl_token_create(k);
+    if (k->n_args == 2 && str_eq(k->args[0], "token"))
+        return create_account_token(k, k->args[1]);
     /* kubectl's "create secret generic NAME", "create service clusterip NAME" */
     bool typed = k->n_args > 2 &&
                  (str_eq(k->args[0], "secret") || str_eq(k->args[0], "service") || str_eq(k->args[0], "svc"));

@@ -30,7 +30,7 @@
     X(apply, "Change", "make the cluster agree with manifests", "apply -f (FILE | FOLDER | -)",              \
       "minikubectl apply -f web.yaml\n  minikubectl apply -f manifests/ --dry-run=server")                   \
     X(create, "Change", "make objects from manifests, or from flags",                                        \
-      "create (-f FILE | KIND NAME | token)",                                                                \
+      "create (-f FILE | KIND NAME | token ACCOUNT)",                                                        \
       "minikubectl create deployment web --image=localhost/m8-web:1 --replicas=3\n"                          \
       "  minikubectl create configmap settings --from-literal=colour=red --from-file=app.ini\n"              \
       "  minikubectl create job once --image=localhost/m8-busybox:1 -- date\n"                               \
@@ -41,7 +41,8 @@
       "  minikubectl create role reader --verb=get,list --resource=pods,pods/log\n"                          \
       "  minikubectl create rolebinding anna --role=reader --user=anna\n"                                    \
       "  minikubectl create (namespace | serviceaccount | secret generic | secret tls | quota | "            \
-      "priorityclass | clusterrole | clusterrolebinding | token) …")                                         \
+      "priorityclass | clusterrole | clusterrolebinding) …\n"                                              \
+      "  minikubectl create token reader --duration=2h    # of a service account; machines: token create")   \
     X(replace, "Change", "make objects exactly what manifests say", "replace -f (FILE | FOLDER | -)",        \
       "minikubectl replace -f web.yaml\n  minikubectl replace --force -f pod.yaml")                          \
     X(edit, "Change", "change objects in an editor", "edit KIND/NAME…",                                      \

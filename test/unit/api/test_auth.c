@@ -75,7 +75,7 @@ static void test_bound_tokens(void **state)
         "{'metadata':{'name':'p'},'spec':{'nodeName':'n1','containers':[{'name':'c','image':'i:1'}]}}";
     auto_reply made = ask(w, "POST", PODS, pod);
     auto_free char *uid = mem_strdup(text_at(&made, "metadata.uid"));
-    auto_free char *reference = mem_printf("{'kind':'Pod','apiVersion':'v1','name':'p','uid':'%s'}", uid);
+    auto_free char *reference = mem_printf("{'kind':'Pod','apiVersion':'v1','name':'p','uID':'%s'}", uid);
     auto_reply token = ask_token(w, reference, NULL);
     assert_int_equal(token.status, 201);
     const char *text = text_at(&token, "status.token");
@@ -100,6 +100,70 @@ static void test_bound_tokens(void **state)
     assert_int_equal(status_of(w, text_at(&of_secret, "status.token")), 200);
     expect(w, 200, "DELETE", "/api/v1/namespaces/default/secrets/s", NULL);
     assert_int_equal(status_of(w, text_at(&of_secret, "status.token")), 401);
+    expect(w, 201, "POST", "/api/v1/nodes", "{'metadata':{'name':'n7'}}");
+    auto_reply of_node = ask_token(w, "{'kind':'Node','apiVersion':'v1','name':'n7'}", NULL);
+    const char *on_node = text_at(&of_node, "status.token");
+    auto_reply where =
+        ask_as(w, NULL, NULL, on_node, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "{}");
+    assert_at(where, "status.userInfo.extra['authentication.kubernetes.io/node-name'][0]", "n7");
+    expect(w, 200, "DELETE", "/api/v1/nodes/n7", NULL);
+    assert_int_equal(status_of(w, on_node), 401);
+}
+
+/* What is asked for is checked: a token is never good for longer or for more than was meant. */
+static void test_token_requests(void **state)
+{
+    struct world *w = *state;
+    const char *target = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    const struct {
+        const char *spec;
+        int status;
+        const char *message;
+    } cases[] = {
+        {"{'expirationSeconds':599}", 422, "spec.expirationSeconds: Invalid value: 599: may not specify"},
+        {"{'expirationSeconds':-1}", 422, "spec.expirationSeconds: Invalid value: -1"},
+        {"{'expirationSeconds':4294967297}", 422, "larger than 2^32 seconds"},
+        {"{'expirationSeconds':'3600'}", 422, "spec.expirationSeconds: Invalid value: must be an integer"},
+        {"{'audiences':'vault'}", 422, "spec.audiences: Invalid value: must be a list"},
+        {"{'audiences':['vault','']}", 422, "spec.audiences[1]: Invalid value"},
+        {"{'audiences':[1]}", 422, "spec.audiences[0]: Invalid value: must be a string"},
+        {"7", 422, "spec: Invalid value: must be an object"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        auto_free char *body = mem_printf("{'spec':%s}", cases[i].spec);
+        auto_reply reply = ask(w, "POST", target, body);
+        assert_int_equal(reply.status, cases[i].status);
+        assert_non_null(strstr(text_at(&reply, "message"), cases[i].message));
+    }
+    const char *misspelled = "{'spec':{'audience':['vault']}}";
+    auto_reply strict =
+        ask(w, "POST", "/api/v1/namespaces/default/serviceaccounts/default/token?fieldValidation=Strict",
+            misspelled);
+    assert_int_equal(strict.status, 400);
+    assert_non_null(strstr(text_at(&strict, "message"), "unknown field \"spec.audience\""));
+    auto_reply made = ask(w, "POST", target, "{}");
+    assert_int_equal(made.status, 201);
+    assert_at(made, "kind", "TokenRequest");
+    assert_at(made, "metadata.name", "default");
+    assert_at(made, "spec.audiences[0]", AUTH_AUDIENCE);
+    assert_int_equal(json_int(made.json, "spec.expirationSeconds", 0), 3600);
+    assert_non_null(text_at(&made, "status.expirationTimestamp"));
+    auto_reply refused = ask_as(w, "joe", NULL, NULL, "POST", target, "{}");
+    assert_int_equal(refused.status, 403);
+    assert_non_null(strstr(text_at(&refused, "message"), "serviceaccounts/token"));
+    expect(w, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
+           "{'metadata':{'name':'issuer'},'rules':[{'apiGroups':[''],'resources':['serviceaccounts/token'],"
+           "'resourceNames':['default'],'verbs':['create']}]}");
+    expect(w, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings",
+           "{'metadata':{'name':'issuer'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'Role',"
+           "'name':'issuer'},'subjects':[{'kind':'User','name':'joe','apiGroup':"
+           "'rbac.authorization.k8s.io'}]}");
+    auto_reply allowed = ask_as(w, "joe", NULL, NULL, "POST", target, "{}");
+    assert_int_equal(allowed.status, 201);
+    expect(w, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{'metadata':{'name':'bot'}}");
+    auto_reply other =
+        ask_as(w, "joe", NULL, NULL, "POST", "/api/v1/namespaces/default/serviceaccounts/bot/token", "{}");
+    assert_int_equal(other.status, 403);
 }
 
 static void test_bindings_refused(void **state)
@@ -129,6 +193,8 @@ static void test_bindings_refused(void **state)
     } cases[] = {{"{'kind':'Pod','name':'none'}", NULL, 404, "pods \"none\" not found"},
                  {"{'kind':'Pod'}", NULL, 422, "spec.boundObjectRef.name"},
                  {"{'kind':'ConfigMap','name':'x'}", NULL, 400, "to type \"v1, Kind=ConfigMap\""},
+                 {"{'kind':'Node','name':'none'}", NULL, 404, "nodes \"none\" not found"},
+                 {"'Pod'", NULL, 422, "spec.boundObjectRef: Invalid value"},
                  {"{'kind':'Pod','name':'bots'}", NULL, 400, "different serviceaccount"},
                  {"null", NULL, 201, NULL},
                  {own, node, 201, NULL},
@@ -387,6 +453,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bearer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bound_tokens, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bindings_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_token_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_account_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_audiences, setup, teardown),
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
