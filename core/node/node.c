@@ -304,34 +304,6 @@ static void on_drain(struct node *node, const struct cache_item *item)
     }
 }
 
-static void sync_policies(struct node *node)
-{
-    const struct node_policies *policies = &node->options.policies;
-    if (node->synced && policies->sync)
-        policies->sync(policies->arg, node->cache);
-}
-
-static void on_policy_trouble(void *arg, const char *reason, const char *message)
-{
-    struct node *node = arg;
-    auto_json involved = cJSON_CreateObject();
-    json_set_string(involved, "apiVersion", "v1");
-    json_set_string(involved, "kind", "Node");
-    json_set_string(involved, "name", node->options.name);
-    json_set_string(involved, "uid", node->options.name);
-    recorder_event(node->recorder, involved, "Warning", reason, "%s", message);
-}
-
-static void on_policies_in_force(void *arg, const char *versions)
-{
-    node_heartbeat_policies(((struct node *)arg)->heartbeat, versions);
-}
-
-static void on_decision(void *arg)
-{
-    node_decisions_changed(((struct node *)arg)->decisions);
-}
-
 static void on_change(void *arg, const char *resource, const struct cache_item *previous,
                       const struct cache_item *item)
 {
@@ -358,7 +330,7 @@ static void on_change(void *arg, const char *resource, const struct cache_item *
     } else if (str_eq(resource, NODE_DRAINS)) {
         on_drain(node, item);
     } else if (str_eq(resource, "policies.minik8s.io") || str_eq(resource, "policyprofiles.minik8s.io")) {
-        sync_policies(node);
+        node_policies_sync(node);
     }
     node_extensions_changed(node->extensions, resource, previous, item);
 }
@@ -386,7 +358,7 @@ static void on_list_complete(struct node *node, uint64_t revision)
     }
     node_disk_save_state(node);
     node_extensions_complete(node->extensions);
-    sync_policies(node);
+    node_policies_sync(node);
     node_services_all(node->services);
     node_peers_changed(node->peers);
     node_mounts_sweep(node);
@@ -543,12 +515,7 @@ struct node *node_new(const struct node_options *options, struct err **err)
     node_net_use(node, range);
     open_stream(node);
     node->heartbeat = node_heartbeat_new(node);
-    const struct node_policy_listener listener = {.on_trouble = on_policy_trouble,
-                                                  .on_in_force = on_policies_in_force,
-                                                  .on_decision = on_decision,
-                                                  .arg = node};
-    if (node->options.policies.listen)
-        node->options.policies.listen(node->options.policies.arg, &listener);
+    node_policies_listen(node, true);
     return node;
 }
 
@@ -557,8 +524,7 @@ void node_free(struct node *node)
     if (!node)
         return;
     node->closing = true;
-    if (node->options.policies.listen)
-        node->options.policies.listen(node->options.policies.arg, NULL);
+    node_policies_listen(node, false);
     if (node->list_call)
         node->list_call->node = NULL;
     node->runtime->ops->set_on_event(node->runtime, NULL, NULL);

@@ -92,6 +92,15 @@ struct node_backoff {
     int64_t wait_ms; /* from its end on */
     bool reset;      /* ends in a row are counted from here */
 };
+struct node_balanced { /* a Service whose new connections are to be spread over its endpoints */
+    const char *key;
+    const cJSON *service; /* NULL: it is gone, or asks nobody (any more) */
+    const cJSON *slices;  /* array of its EndpointSlices */
+    const char *node;     /* where */
+    uint64_t revision;    /* of the store, that these are of */
+};
+/* What an endpoint is called in a question about balance and its answer: the pod's name, else its address. */
+const char *node_endpoint_name(const cJSON *endpoint);
 struct node_policy_listener {
     /* reason: of an Event on the Node. */
     void (*on_trouble)(void *arg, const char *reason, const char *message);
@@ -99,10 +108,15 @@ struct node_policy_listener {
      * separated by spaces. Called at once and whenever it changes. */
     void (*on_in_force)(void *arg, const char *versions);
     void (*on_decision)(void *arg); /* `decisions` has one more */
+    void (*on_balance)(void *arg);  /* others than before decide on balance; perhaps inside of `balance` */
     void *arg;
 };
 struct node_policies {
     struct node_backoff (*restart_backoff)(void *arg, const struct node_restart *restart);
+    /* {mode: random | round-robin | source-hash, weights: {endpoint's name: 1…100}, policy, reasons,
+     * failure}, all but mode may be absent; borrowed until the next question about this Service. The same
+     * question to the same policies is asked once. NULL: it has no endpoints. */
+    const cJSON *(*balance)(void *arg, const struct node_balanced *balanced);
     /* The objects of kind Policy and PolicyProfile in the cache are complete, or changed since. */
     void (*sync)(void *arg, const struct cache *cache);
     /* What was decided since somebody listens, the last ones: spec of a NodeDecisions; caller owns. */

@@ -121,6 +121,8 @@ static void handle(struct node *node, struct http_exchange *x)
         handle_pods(node, x);
     else if (str_eq(first, "stats"))
         node_stats_handle(node, x);
+    else if (str_eq(first, "balance") && count == 4)
+        node_balance_handle(node, x, parts[2], parts[3]);
     else
         node_answer_error(x, ERR_NOT_FOUND, "the agent has no %s", x->request.path);
 }

@@ -18,9 +18,8 @@
 #define NODE_LABEL_ADDRESS                                                                                   \
     NODE_LABEL "pod.address" /* on the sandbox: a new agent adopts the address without its disk */
 #define NODE_APPLIED_ANNOTATION "minik8s.io/applied-revision"
-#define NODE_POLICIES_ANNOTATION "minik8s.io/policies"       /* versions that decide on the node */
-#define NODE_BALANCE_ANNOTATION "minik8s.io/balance"         /* of a Service, else of its slices */
-#define NODE_WEIGHTS_ANNOTATION "minik8s.io/balance-weights" /* of slices: {"ADDRESS": shares} */
+#define NODE_POLICIES_ANNOTATION "minik8s.io/policies" /* versions that decide on the node */
+#define NODE_BALANCE_ANNOTATION "minik8s.io/balance"   /* of a Service: then nobody is asked */
 #define NODE_SLICES "endpointslices.discovery.k8s.io"
 #define NODE_DRAINS "drains.minik8s.io"
 #define NODE_SERVICE_LABEL "kubernetes.io/service-name"
@@ -370,12 +369,25 @@ void node_services_changed(struct node_services *services, const char *resource,
 void node_services_all(
     struct node_services *services); /* list and network are complete: hands over everything once */
 void node_services_dirty(struct node_services *services, const char *key);
+void node_services_ask(struct node_services *services); /* others decide on balance than before */
+/* The Service of this key and its slices (array), or NULL; caller owns both. */
+cJSON *node_services_read(const struct node *node, const char *key, cJSON **slices);
 /* Names beside those of the Services; key: "+…"; none: they are gone. Copied. */
 void node_services_names(struct node_services *services, const char *key, const struct net_name *records,
                          size_t count);
 /* The pod's address, life or ports on the node changed. */
 void node_services_pod(struct node_services *services, const struct pod *pod);
 void node_services_free(struct node_services *services);
+/* node_balance.c */
+struct node_balance {
+    enum net_balance mode;
+    const cJSON *weights; /* borrowed until the next question about this Service */
+};
+/* service NULL: it is gone. */
+void node_balance_of(struct node_balance *out, struct node *node, const char *key, const cJSON *service,
+                     const cJSON *slices);
+unsigned node_balance_weight(const struct node_balance *balance, const cJSON *endpoint); /* at least 1 */
+void node_balance_handle(struct node *node, struct http_exchange *x, const char *namespace, const char *name);
 /* node_service.c: pure; what one Service means. Arrays are freed with node_service_fini. */
 struct node_service {
     char *key;
@@ -387,7 +399,7 @@ struct node_service {
 };
 /* slices: the parsed EndpointSlices of this Service. service NULL: it is gone. */
 void node_service_render(struct node_service *out, const struct node *node, const char *key,
-                         const cJSON *service, const cJSON *slices);
+                         const cJSON *service, const cJSON *slices, const struct node_balance *balance);
 /* An ExternalName Service: the Service of this cluster ("namespace/name") that it names, or NULL; caller
  * frees. */
 char *node_service_target(const struct node *node, const char *external_name);
@@ -395,6 +407,7 @@ char *node_service_target(const struct node *node, const char *external_name);
 void node_service_addresses(struct node_service *out, const struct node *node, const cJSON *service,
                             const struct in_addr *addresses, size_t count);
 void node_service_fini(struct node_service *service);
+bool node_service_is_headless(const cJSON *service);
 /* node_external.c: names from outside */
 struct node_external;
 struct node_external *node_external_new(struct node *node);
@@ -459,6 +472,9 @@ void node_register_images(struct node_register *registration);               /* 
 void node_register_free(struct node_register *registration);
 void node_register_capacity(struct node_options *options); /* fills in what is 0 */
 
+/* node_policies.c */
+void node_policies_sync(struct node *node); /* the objects are complete, or changed since */
+void node_policies_listen(struct node *node, bool listens);
 /* node_decisions.c */
 struct node_decisions *node_decisions_new(struct node *node);
 void node_decisions_changed(struct node_decisions *decisions);   /* something was decided */

@@ -9,9 +9,8 @@
 #include "node/node_internal.h"
 
 #define DEFAULT_AFFINITY_S 10800
-#define MAX_WEIGHT 100
 
-static bool is_headless(const cJSON *service)
+bool node_service_is_headless(const cJSON *service)
 {
     const char *address = json_string(service, "spec.clusterIP");
     return str_empty(address) || str_eq(address, "None");
@@ -33,72 +32,29 @@ static uint16_t slice_port(const cJSON *slice, const cJSON *port)
     return 0;
 }
 
-/* ---- how a new connection gets its endpoint */
-
-static const struct {
-    const char *name;
-    enum net_balance balance;
-} modes[] = {{"random", NET_BALANCE_RANDOM},
-             {"round-robin", NET_BALANCE_ROUND_ROBIN},
-             {"source-hash", NET_BALANCE_SOURCE_HASH}};
-
-static const char *annotation(const cJSON *object, const char *name)
-{
-    const cJSON *value = json_get(json_at(object, "metadata.annotations"), name);
-    return cJSON_IsString(value) ? value->valuestring : NULL;
-}
-
-/* The Service's own word, else what the manager's policy decided: its slices carry that. */
-static enum net_balance balance_of(const cJSON *service, const cJSON *slices)
-{
-    const char *mode = annotation(service, NODE_BALANCE_ANNOTATION);
-    if (!mode)
-        mode = annotation(slices ? slices->child : NULL, NODE_BALANCE_ANNOTATION);
-    for (size_t i = 0; i < COUNT_OF(modes); i++)
-        if (str_eq(mode, modes[i].name))
-            return modes[i].balance;
-    return NET_BALANCE_RANDOM;
-}
-
-/* ADDRESS → shares, or NULL. Caller frees. */
-static cJSON *weights_of(const cJSON *slice)
-{
-    const char *text = annotation(slice, NODE_WEIGHTS_ANNOTATION);
-    cJSON *weights = text ? json_parse(text, strlen(text), NULL) : NULL;
-    return weights;
-}
-
-static int64_t weight_of(const cJSON *weights, const char *address)
-{
-    const cJSON *weight = json_get(weights, address);
-    return cJSON_IsNumber(weight) && weight->valuedouble >= 1 && weight->valuedouble <= MAX_WEIGHT
-               ? (int64_t)weight->valuedouble
-               : 1;
-}
-
 /* ---- virtual addresses */
 
 struct rendering {
     struct node_service *out;
     const struct node *node;
     const cJSON *service, *slices;
+    const struct node_balance *balance;
 };
 
 /* own: only pods of this node (traffic policy Local); NULL: of all. */
-static size_t add_endpoints(struct net_endpoint **endpoints, const cJSON *slices, const cJSON *port,
+static size_t add_endpoints(struct net_endpoint **endpoints, const struct rendering *r, const cJSON *port,
                             const char *own)
 {
     size_t count = 0;
-    json_each (slice, slices) {
+    json_each (slice, r->slices) {
         uint16_t number = slice_port(slice, port);
-        auto_json weights = number ? weights_of(slice) : NULL;
         json_each (endpoint, number ? json_get(slice, "endpoints") : NULL) {
             struct in_addr address;
             const char *text = json_string(endpoint, "addresses[0]");
             if (!is_ready(endpoint) || !text || inet_pton(AF_INET, text, &address) != 1 ||
                 (own && !str_eq(json_string(endpoint, "nodeName"), own)))
                 continue;
-            for (int64_t i = weight_of(weights, text); i > 0; i--) {
+            for (unsigned i = node_balance_weight(r->balance, endpoint); i > 0; i--) {
                 *endpoints = mem_resize(*endpoints, count + 1, sizeof(**endpoints));
                 (*endpoints)[count++] = (struct net_endpoint){address, number};
             }
@@ -124,15 +80,14 @@ static void add_port(struct rendering *r, const cJSON *port, struct in_addr addr
     struct net_endpoint *endpoints = NULL;
     const char *policy =
         json_string(service, reach == INSIDE ? "spec.internalTrafficPolicy" : "spec.externalTrafficPolicy");
-    size_t count =
-        add_endpoints(&endpoints, r->slices, port, str_eq(policy, "Local") ? r->node->options.name : NULL);
+    size_t count = add_endpoints(&endpoints, r, port, str_eq(policy, "Local") ? r->node->options.name : NULL);
     bool affinity = str_eq(json_string(service, "spec.sessionAffinity"), "ClientIP");
     out->ports = mem_resize(out->ports, out->n_ports + 1, sizeof(*out->ports));
     out->ports[out->n_ports++] = (struct net_service_port){
         .address = address,
         .protocol = str_eq(protocol, "UDP") ? IPPROTO_UDP : IPPROTO_TCP,
         .port = (uint16_t)number,
-        .balance = balance_of(service, r->slices),
+        .balance = r->balance->mode,
         .affinity_seconds =
             affinity ? (uint32_t)json_int(service, "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
                                           DEFAULT_AFFINITY_S)
@@ -240,7 +195,7 @@ static void add_names(struct rendering *r)
         add_target(out, steal(&base), mem_strdup(json_string_or(r->service, "spec.externalName", "")), 0);
         return;
     }
-    if (!is_headless(r->service)) {
+    if (!node_service_is_headless(r->service)) {
         add_record(out, mem_strdup(base), json_string(r->service, "spec.clusterIP"));
         add_services(out, json_at(r->service, "spec.ports"), base, base);
         return;
@@ -272,12 +227,12 @@ void node_service_addresses(struct node_service *out, const struct node *node, c
 }
 
 void node_service_render(struct node_service *out, const struct node *node, const char *key,
-                         const cJSON *service, const cJSON *slices)
+                         const cJSON *service, const cJSON *slices, const struct node_balance *balance)
 {
     *out = (struct node_service){.key = mem_strdup(key)};
     if (!service)
         return;
-    struct rendering rendering = {out, node, service, slices};
+    struct rendering rendering = {out, node, service, slices, balance};
     add_ports(&rendering);
     add_names(&rendering);
 }

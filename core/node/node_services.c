@@ -20,7 +20,7 @@ struct node_services {
     struct map node_ports; /* "PROTOCOL/PORT" → key of the Service that holds this port of every node */
     struct map holders;    /* keys of those Services */
     struct node_external *external;
-    bool all, busy;
+    bool all, busy, asks;         /* asks: others decide on balance than when the Services were rendered */
     uint64_t changed_at, applied; /* revision of the newest change, and of the newest that is in force */
     struct loop_timer *timer;
 };
@@ -152,12 +152,20 @@ static struct node_service *new_item(struct services_job *job)
     return &job->items[job->count++];
 }
 
-static void render(struct node_service *out, const struct node *node, const char *key, cJSON **service)
+cJSON *node_services_read(const struct node *node, const char *key, cJSON **slices)
 {
     const struct cache_item *item = cache_get(node->cache, "services", key);
-    auto_json slices = item ? slices_of(node, item->namespace, item->name) : NULL;
-    *service = item ? json_parse_trusted(item->bytes->data, item->bytes->len) : NULL;
-    node_service_render(out, node, key, *service, slices);
+    *slices = item ? slices_of(node, item->namespace, item->name) : NULL;
+    return item ? json_parse_trusted(item->bytes->data, item->bytes->len) : NULL;
+}
+
+static void render(struct node_service *out, struct node *node, const char *key, cJSON **service)
+{
+    auto_json slices = NULL;
+    struct node_balance balance;
+    *service = node_services_read(node, key, &slices);
+    node_balance_of(&balance, node, key, *service, slices);
+    node_service_render(out, node, key, *service, slices, &balance);
 }
 
 /* The names of an ExternalName Service; of any other: it is none (any more). */
@@ -217,11 +225,24 @@ static void add_pods(struct services_job *job, const struct map *dirty)
     }
 }
 
+/* Each is asked about once more; what comes out as it was changes nothing in net. */
+static void mark_services(struct node_services *s)
+{
+    struct cache_cursor cursor;
+    const struct cache_item *item;
+    s->asks = false;
+    cache_begin(s->node->cache, "services", NULL, NULL, &cursor);
+    while ((item = cache_next(&cursor)))
+        map_set(&s->dirty, item->key, s);
+}
+
 static void services_run(struct node_services *s)
 {
     struct node *node = s->node;
-    if (s->busy || !node->net_ready || !node->synced || (!s->all && s->dirty.count == 0))
+    if (s->busy || !node->net_ready || !node->synced || (!s->all && !s->asks && s->dirty.count == 0))
         return;
+    if (s->asks)
+        mark_services(s);
     struct services_job *job = NEW(struct services_job);
     job->job.work = services_work;
     job->job.done = services_done;
@@ -294,6 +315,12 @@ void node_services_changed(struct node_services *s, const char *resource, const 
     mark(s, resource, item);
     if (s->node->event_revision > s->changed_at)
         s->changed_at = s->node->event_revision;
+    run_soon(s);
+}
+
+void node_services_ask(struct node_services *s)
+{
+    s->asks = true;
     run_soon(s);
 }
 

@@ -9,6 +9,7 @@
 #define M8_SCRIPT_JOURNAL_H
 
 #include "base/json.h"
+#include "base/map.h"
 
 #define JOURNAL_BYTES_PER_DECISION 256 /* entries that one decision brings, on average */
 #define JOURNAL_ENTRIES 1000000        /* at most; older decisions cannot be taken again then */
@@ -16,6 +17,10 @@
 
 struct pod_class_text; /* what makes a class, for as long as a decision refers to it */
 const char *class_text_of(const struct pod_class_text *text); /* the class's view as JSON */
+void class_text_key(const struct pod_class_text *text, char key[17]);
+/* {"class": key, "view", "requests"} */
+void class_text_print(const struct pod_class_text *text, struct str *out);
+struct pod_class_text *class_text_read(const cJSON *json); /* NULL: it is none */
 struct pod_class_text *class_text_ref(struct pod_class_text *text);
 void class_text_unref(struct pod_class_text *text); /* NULL is fine */
 
@@ -74,5 +79,24 @@ bool placement_take_over(struct placement *copy, const struct placement *origina
 bool placement_refuses(struct placement *copy, struct pod_class_text *class, const char *node);
 /* The number in a label of a node, or 0. */
 double placement_node_number(const struct placement *placement, const char *node, const char *label);
+
+/* ---- for a later process (script_placement_past.c) ---- */
+
+struct past_writer {
+    /* Called for each class that a text is about to name: its own text must come before. */
+    void (*need)(void *arg, const struct pod_class_text *class);
+    void *arg;
+    uint64_t position; /* up to which changes are written */
+    size_t resources;
+};
+/* {"world": all of it as it is now} */
+void placement_text_world(const struct placement *placement, struct past_writer *writer, struct str *out);
+/* {"changes": what is not yet written}, or nothing. False: not all of it is known any more. */
+bool placement_text_changes(const struct placement *placement, struct past_writer *writer, struct str *out);
+/* An engine as it was then, for placement_try only; it decides by `policies` (borrowed, like classes, key →
+ * text). NULL, false: the text is not whole. */
+struct placement *placement_past(const cJSON *world, const struct map *classes, const struct placement *like,
+                                 struct policies *policies);
+bool placement_past_change(struct placement *past, const cJSON *changes, const struct map *classes);
 
 #endif

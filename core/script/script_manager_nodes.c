@@ -1,7 +1,7 @@
 /*
- * script_manager_nodes: decisions that agents took (restart.backoff), into the manager's record. Each agent
- * keeps its last ones in an object NodeDecisions of its node's name; which of them are new is seen by the
- * agent's start and its own count, also after a restart of the manager.
+ * script_manager_nodes: decisions that agents took (restart.backoff, balance), into the manager's record.
+ * Each agent keeps its last ones in an object NodeDecisions of its node's name; which of them are new is seen
+ * by the agent's start and its own count, also after a restart of the manager.
  *
  * Does not: believe more than that these were decided: points that no node asks are left out, and a text is
  * only ever run in the sandbox of a trial.

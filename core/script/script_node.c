@@ -4,12 +4,10 @@
  * Does not: load policies of points that no node asks. Invariant: the file is written after every change of
  * what is in force, before it is used.
  */
-#include "script/script_node.h"
-
 #include <string.h>
 
+#include "script/script_node_private.h"
 #include "script/script_record_text.h"
-#include "script/script_world.h"
 
 #define POLICIES "policies.minik8s.io"
 #define PROFILES "policyprofiles.minik8s.io"
@@ -20,20 +18,8 @@
 #define DECISIONS_BYTES (128u << 10)
 #define SOURCES_MAX (512u << 10) /* of those who took them; the manager has most of them itself */
 
-static const char *const points[] = {"restart.backoff"};
-static const char *const folders[] = {"restart"}; /* of shipped policies, in the order of points */
-
-struct script_node {
-    lua_State *L;
-    struct policies policies;
-    struct world world;
-    const struct clock *clock;
-    char *file, *known; /* known: what the file holds */
-    struct node_policy_listener listener;
-    uint64_t told;        /* epoch of the policies that the listener was told of */
-    struct record record; /* what was decided lately, for the listener */
-    char agent[24];       /* which start of the agent this is */
-};
+static const char *const points[] = {"restart.backoff", "balance"};
+static const char *const folders[] = {"restart", "balance"}; /* of shipped policies, in the order of points */
 
 bool script_node_asks(const char *point)
 {
@@ -56,7 +42,7 @@ static void on_trouble(void *arg, const struct policy_version *version, bool rol
                                   message);
 }
 
-static void tell_in_force(struct script_node *node)
+void script_node_tell_in_force(struct script_node *node)
 {
     auto_str text = {0};
     if (!node->listener.on_in_force || node->told == node->policies.epoch)
@@ -73,6 +59,7 @@ static void tell_in_force(struct script_node *node)
         }
     }
     node->listener.on_in_force(node->listener.arg, str_c(&text));
+    script_node_balance_tell(node);
 }
 
 /* ---- what is in force: {policies: [{name, source, settings}], points: {…}} ---- */
@@ -212,10 +199,15 @@ static void sync(void *arg, const struct cache *cache)
     if (node->file && file_write_atomic(node->file, node->known, strlen(node->known), 0600, &err) < 0)
         log_warn("script", "keeping the policies: %s", err_message(err));
     use(node, known);
-    tell_in_force(node);
+    script_node_tell_in_force(node);
 }
 
 /* ---- asking ---- */
+
+double script_node_now(const struct script_node *node)
+{
+    return (double)(clock_wall_ns(node->clock) / 1000000) / 1e3;
+}
 
 static cJSON *backoff_context(const struct node_restart *restart)
 {
@@ -243,10 +235,10 @@ static struct node_backoff restart_backoff(void *arg, const struct node_restart 
     auto_json ctx = backoff_context(restart);
     auto_json record = NULL;
     auto_err err = NULL;
-    auto_json result = policies_ask(&node->policies, points[0], ctx, NULL,
-                                    (double)(clock_wall_ns(node->clock) / 1000000) / 1e3, &record, &err);
+    auto_json result =
+        policies_ask(&node->policies, points[0], ctx, NULL, script_node_now(node), &record, &err);
     const cJSON *wait = json_get(result, "wait");
-    tell_in_force(node); /* a version may have been taken out of use */
+    script_node_tell_in_force(node); /* a version may have been taken out of use */
     if (node->listener.on_decision)
         node->listener.on_decision(node->listener.arg);
     if (!cJSON_IsNumber(wait)) { /* even the shipped one failed, which was said */
@@ -305,7 +297,7 @@ static cJSON *decisions(void *arg)
     for (size_t i = 0; i < node->record.count; i++) {
         const struct decision *decision = record_at(&node->record, i);
         push_list(spec, decision->lists[0], &seen, &bytes);
-        record_text_decision(decision, NULL, &text);
+        record_text_decision(decision, &text);
         push_text(json_get(spec, "decisions"), &text);
     }
     return spec;
@@ -317,12 +309,13 @@ static void set_listener(void *arg, const struct node_policy_listener *listener)
     node->listener = listener ? *listener : (struct node_policy_listener){0};
     node->told = 0;
     node->policies.record = listener && listener->on_decision ? &node->record : NULL;
-    tell_in_force(node);
+    script_node_tell_in_force(node);
 }
 
 struct node_policies script_node_policies(struct script_node *node)
 {
     return (struct node_policies){.restart_backoff = restart_backoff,
+                                  .balance = script_node_balance,
                                   .sync = sync,
                                   .decisions = decisions,
                                   .listen = set_listener,
@@ -367,6 +360,7 @@ struct script_node *script_node_new(const struct script_node_options *options, s
     node->L = state_new(options->lua_directories);
     policies_init(&node->policies, options->simulated, 1, &hooks);
     record_init(&node->record, DECISIONS_KEPT, DECISIONS_BYTES);
+    script_node_balance_init(node);
     snprintf(node->agent, sizeof(node->agent), "%llx", (unsigned long long)clock_wall_ns(node->clock));
     world_init(&node->world, node->L, NULL, &node->policies, NULL);
     if (world_load_points(&node->world, options->lua_directories, err) < 0) {
@@ -391,6 +385,7 @@ void script_node_free(struct script_node *node)
     world_fini(&node->world);
     policies_fini(&node->policies);
     record_fini(&node->record);
+    script_node_balance_fini(node);
     lua_close(node->L);
     free(node->file);
     free(node->known);

@@ -38,6 +38,11 @@ const char *class_text_of(const struct pod_class_text *text)
     return text->view;
 }
 
+const struct amounts *class_text_requests(const struct pod_class_text *text)
+{
+    return &text->requests;
+}
+
 struct pod_class_text *class_text_ref(struct pod_class_text *text)
 {
     text->refs++;
@@ -165,6 +170,7 @@ void placement_record(struct placement *placement, struct record *record)
 {
     record->on_forgotten = on_forgotten;
     record->arg = placement;
+    record->placement = placement;
 }
 
 uint64_t placement_journal_position(const struct placement *placement)
@@ -234,7 +240,7 @@ void record_placement(struct placement *placement, const struct waiting_pod *pod
 
 /* ---- copies ---- */
 
-static struct pod_class *class_by_text(struct placement *copy, struct pod_class_text *text)
+struct pod_class *class_by_text(struct placement *copy, struct pod_class_text *text)
 {
     struct pod_class *class = map_get(&copy->classes, text->view);
     if (class)

@@ -223,6 +223,8 @@ void slot_moved(struct placement *placement, int at);
 /* Takes view. */
 struct pod_class *class_new(struct placement *placement, cJSON *view, const char *key,
                             const struct amounts *requests);
+struct pod_class *class_by_text(struct placement *copy, struct pod_class_text *text); /* of a copy */
+const struct amounts *class_text_requests(const struct pod_class_text *text);
 struct pod_class_text *class_text_new(const char *view, const struct amounts *requests);
 /* Brings the verdicts about the pod's class up to date and chooses: the slot, or -1. */
 int choose_slot(struct placement *placement, const struct waiting_pod *pod, double now, int top[TOP],

@@ -94,6 +94,28 @@ char *record_list_text(const struct record_list *list)
     return str_take(&text);
 }
 
+struct record_segment *record_segment_new(const char *path)
+{
+    struct record_segment *segment = NEW(struct record_segment);
+    segment->refs = 1;
+    segment->path = mem_strdup(path);
+    return segment;
+}
+
+struct record_segment *record_segment_ref(struct record_segment *segment)
+{
+    segment->refs++;
+    return segment;
+}
+
+void record_segment_unref(struct record_segment *segment)
+{
+    if (!segment || --segment->refs)
+        return;
+    free(segment->path);
+    free(segment);
+}
+
 /* ---- the ring ---- */
 
 void decision_free(struct decision *decision)
@@ -112,6 +134,7 @@ void decision_free(struct decision *decision)
         free(decision->shadows[i].result);
     }
     class_text_unref(decision->class);
+    record_segment_unref(decision->segment);
     free(decision);
 }
 
@@ -153,7 +176,7 @@ static size_t decision_bytes(const struct decision *decision)
            text_bytes(decision->candidates) + text_bytes(decision->states) + text_bytes(decision->result) +
            text_bytes(decision->reasons) + text_bytes(decision->failure) + text_bytes(decision->uid) +
            text_bytes(decision->node) + text_bytes(decision->agent) +
-           (decision->uid ? JOURNAL_BYTES_PER_DECISION : 0);
+           (decision->uid && !decision->segment ? JOURNAL_BYTES_PER_DECISION : 0);
 }
 
 static void forget_oldest(struct record *record)
@@ -183,11 +206,21 @@ void record_add(struct record *record, struct decision *decision)
     if (record->on_added)
         record->on_added(record->keeper, decision);
     for (size_t i = 0; full && record->on_forgotten && i < record->count; i++) {
-        if (!record_at(record, i)->uid)
+        if (!record_at(record, i)->uid || record_at(record, i)->segment)
             continue;
         record->on_forgotten(record->arg, record_at(record, i)->journal);
         break;
     }
+}
+
+struct decision *record_take(struct record *record)
+{
+    if (!record->count)
+        return NULL;
+    struct decision *newest = record_at(record, --record->count);
+    record->bytes -= newest->bytes;
+    record->next_seq--;
+    return newest;
 }
 
 bool decision_about(const struct decision *decision, const char *kind, const char *object)

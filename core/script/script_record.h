@@ -20,6 +20,7 @@
 struct policy_point;
 struct policy_list;
 struct pod_class_text;
+struct placement;
 
 struct record_source { /* the text of a version */
     unsigned refs;
@@ -40,6 +41,11 @@ struct record_list { /* who was asked, in order */
     const struct policy_point *point;
     struct record_entry *entries;
     size_t count;
+};
+
+struct record_segment { /* a file of decisions, while somebody may want to read what stands between them */
+    unsigned refs;
+    char *path;
 };
 
 struct decision_shadow {
@@ -68,7 +74,9 @@ struct decision {
     char *uid;
     int nominated;
     size_t n_resources;
-    uint64_t journal;                            /* position: the nodes as they were */
+    uint64_t journal;               /* position: the nodes as they were */
+    struct record_segment *segment; /* of an earlier process: where these stand instead; NULL: of this one */
+    size_t offset;                  /* there: of the decision itself, behind all that made it */
     struct decision_shadow shadows[SHADOWS_MAX]; /* what others would have decided */
     size_t n_shadows;
     size_t bytes;
@@ -81,6 +89,7 @@ struct record {
     /* Called with each one that was added; NULL: nobody. */
     void (*on_added)(void *keeper, const struct decision *decision);
     void *keeper;
+    const struct placement *placement; /* whose decisions are recorded, or NULL */
     /* Inputs that are older than this position are needed no more. */
     void (*on_forgotten)(void *arg, uint64_t journal);
     void *arg;
@@ -91,9 +100,13 @@ void record_fini(struct record *record);
 /* Takes the decision; seq and bytes are filled in. */
 void record_add(struct record *record, struct decision *decision);
 struct decision *record_at(const struct record *record, size_t index); /* 0: the oldest */
+struct decision *record_take(struct record *record); /* the newest one; the caller's then; NULL: none */
 struct decision *record_find(const struct record *record, uint64_t seq);
 void decision_free(struct decision *decision);
 
+struct record_segment *record_segment_new(const char *path);
+struct record_segment *record_segment_ref(struct record_segment *segment);
+void record_segment_unref(struct record_segment *segment); /* NULL is fine */
 struct record_source *record_source_new(const char *name, const char *hash, const char *source, size_t len);
 struct record_source *record_source_ref(struct record_source *source);
 void record_source_unref(struct record_source *source); /* NULL is fine */

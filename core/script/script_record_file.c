@@ -1,8 +1,10 @@
 /*
  * script_record_file: see the header.
  *
- * Invariant: each segment can be read by itself: what its decisions share stands in it before them. A line
- * that was cut off is at the end of the last segment only, and is taken away before it grows again.
+ * Invariant: each segment can be read by itself: what its decisions share stands in it before them, and
+ * before one of scheduling everything that happened to the nodes since they stand there as a whole
+ * (script_record_past.c reads that). A line that was cut off is at the end of the last segment only, and is
+ * taken away before it grows again.
  */
 #include "script/script_record_file.h"
 
@@ -16,16 +18,18 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "script/script_journal.h"
+#include "script/script_record_past.h"
 
 #define SEGMENTS 8
 #define SEGMENT_BYTES (RECORD_BYTES / SEGMENTS)
 #define SEGMENT_NAME "%016llx.decisions"
 #define SUFFIX ".decisions"
+#define READ_MAX (256u << 20) /* of one: the nodes come on top */
 #define BUFFER_MAX (4u << 20) /* of a turn; more is written at once */
 
 struct segment {
     unsigned long long number;
-    uint64_t bytes;
+    uint64_t bytes, worlds; /* worlds: of bytes, the nodes as a whole */
 };
 
 struct record_file {
@@ -35,6 +39,8 @@ struct record_file {
     struct segment segments[SEGMENTS];
     size_t count;
     struct map written; /* keys of what is shared and stands in the last segment */
+    struct past_writer writer;
+    bool has_world; /* so do the nodes, as they were at the writer's position */
     struct str buffer;
     struct loop_timer *flush;
     bool failing;
@@ -73,6 +79,7 @@ static int open_last(struct record_file *file)
     auto_free char *path = path_of(file, last_segment(file)->number);
     file->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     map_fini(&file->written);
+    file->has_world = false;
     return file->fd;
 }
 
@@ -150,21 +157,40 @@ static void add_list(struct record_file *file, const struct record_list *list)
     end_line(file);
 }
 
-static char *add_class(struct record_file *file, const struct pod_class_text *class)
+static void add_class(void *arg, const struct pod_class_text *class)
 {
-    const char *view = class_text_of(class);
-    char *key = mem_printf("%016llx", str_hash(view, strlen(view)));
+    struct record_file *file = arg;
+    char key[17];
+    class_text_key(class, key);
     auto_free char *name = mem_printf("class %s", key);
-    if (is_new(file, name))
-        str_addf(&file->buffer, "{\"class\":\"%s\",\"view\":%s}\n", key, view);
-    return key;
+    if (!is_new(file, name))
+        return;
+    class_text_print(class, &file->buffer);
+    end_line(file);
+}
+
+/* The nodes as they are now: what changed, or all. */
+static void add_world(struct record_file *file)
+{
+    const struct placement *placement = file->record->placement;
+    auto_str text = {0};
+    file->has_world = file->has_world && placement && placement_text_changes(placement, &file->writer, &text);
+    if (!file->has_world && placement) {
+        placement_text_world(placement, &file->writer, &text);
+        file->has_world = true;
+        last_segment(file)->worlds += text.len;
+    }
+    if (!text.len)
+        return;
+    str_add(&file->buffer, str_c(&text));
+    end_line(file);
 }
 
 static void on_added(void *arg, const struct decision *decision)
 {
     struct record_file *file = arg;
     struct segment *last = last_segment(file);
-    if (file->fd < 0 || last->bytes + file->buffer.len >= SEGMENT_BYTES) {
+    if (file->fd < 0 || last->bytes + file->buffer.len - last->worlds >= SEGMENT_BYTES) {
         flush(file);
         next_segment(file);
         if (file->fd < 0) {
@@ -175,8 +201,11 @@ static void on_added(void *arg, const struct decision *decision)
     for (size_t i = 0; i < RECORD_LISTS; i++)
         if (decision->lists[i])
             add_list(file, decision->lists[i]);
-    auto_free char *class = decision->class ? add_class(file, decision->class) : NULL;
-    record_text_decision(decision, class, &file->buffer);
+    if (decision->class) {
+        add_class(file, decision->class);
+        add_world(file);
+    }
+    record_text_decision(decision, &file->buffer);
     end_line(file);
     if (file->buffer.len > BUFFER_MAX)
         flush(file);
@@ -186,34 +215,58 @@ static void on_added(void *arg, const struct decision *decision)
 
 /* ---- reading ---- */
 
-static void read_line(struct record_file *file, struct record_reader *reader, const char *line, size_t len)
+struct reading {
+    struct record_file *file;
+    struct record_reader *reader;
+    struct record_segment *segment;
+    bool has_world;
+    uint64_t worlds;
+};
+
+static void read_line(struct reading *reading, const char *line, size_t len, size_t offset)
 {
+    if (record_past_is_world(line)) {
+        reading->has_world = true;
+        reading->worlds += len;
+    }
+    if (record_past_is(line))
+        return;
     auto_json json = json_parse_trusted(line, len);
     struct decision *decision = NULL;
     if (json_get(json, "decision"))
-        decision = record_read_decision(reader, json);
+        decision = record_read_decision(reading->reader, json);
     else if (json_get(json, "list"))
-        record_read_list(reader, json);
+        record_read_list(reading->reader, json);
     else if (json_get(json, "class"))
-        record_read_class(reader, json);
+        record_read_class(reading->reader, json);
     else
-        record_read_source(reader, json);
-    if (decision)
-        record_add(file->record, decision);
+        record_read_source(reading->reader, json);
+    if (!decision)
+        return;
+    if (decision->class) {
+        decision->past = decision->past || !reading->has_world;
+        decision->segment = record_segment_ref(reading->segment);
+        decision->offset = offset;
+    }
+    record_add(reading->file->record, decision);
 }
 
 /* Returns how many bytes are whole lines. */
-static size_t read_segment(struct record_file *file, struct record_reader *reader, const char *path)
+static size_t read_segment(struct record_file *file, struct record_reader *reader, const char *path,
+                           uint64_t *worlds)
 {
     auto_free char *text = NULL;
     auto_err err = NULL;
     size_t len, done = 0;
-    if (file_read(path, 2 * SEGMENT_BYTES, &text, &len, &err) < 0) {
+    if (file_read(path, READ_MAX, &text, &len, &err) < 0) {
         log_warn("script", "recorded decisions: %s", err_message(err));
         return 0;
     }
+    struct reading reading = {.file = file, .reader = reader, .segment = record_segment_new(path)};
     for (const char *end; (end = memchr(text + done, '\n', len - done)); done = (size_t)(end - text) + 1)
-        read_line(file, reader, text + done, (size_t)(end - text) - done);
+        read_line(&reading, text + done, (size_t)(end - text) - done, done);
+    *worlds = reading.worlds;
+    record_segment_unref(reading.segment);
     return done;
 }
 
@@ -221,6 +274,7 @@ static void read_all(struct record_file *file, const struct policies *policies)
 {
     struct record_reader reader;
     size_t count = 0, whole = 0;
+    uint64_t worlds = 0;
     auto_free char **names = file_list(file->directory, &count, NULL);
     auto_free char *last = NULL;
     record_reader_init(&reader, policies);
@@ -228,8 +282,9 @@ static void read_all(struct record_file *file, const struct policies *policies)
         if (!str_ends(names[i], SUFFIX))
             continue;
         auto_free char *path = file_join(file->directory, names[i]);
-        whole = read_segment(file, &reader, path);
+        whole = read_segment(file, &reader, path, &worlds);
         add_segment(file, strtoull(names[i], NULL, 16), whole);
+        last_segment(file)->worlds = worlds;
         free(last);
         last = steal(&path);
     }
@@ -262,6 +317,7 @@ struct record_file *record_file_open(const char *directory, struct loop *loop, s
     file->directory = mem_strdup(directory);
     file->record = record;
     file->lock = file->fd = -1;
+    file->writer = (struct past_writer){.need = add_class, .arg = file};
     if (take_folder(file, &err) < 0) {
         log_warn("script", "decisions are kept in memory only: %s", err_message(err));
         record_file_close(file);

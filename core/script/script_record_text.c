@@ -2,8 +2,8 @@
  * script_record_text: see the header.
  *
  * Invariant: a decision that was read gives the same when it is taken again, or says (past) that it cannot
- * be: scheduling decisions need the nodes as they were, which no text has; others need the sources of those
- * who decided.
+ * be: it needs the sources of those who decided; one of scheduling also the nodes as they were, of which
+ * whoever reads must say where they stand (segment).
  */
 #include "script/script_record_text.h"
 
@@ -96,7 +96,16 @@ static void add_shadows(struct str *out, const struct decision *decision)
         str_add_char(out, ']');
 }
 
-void record_text_decision(const struct decision *decision, const char *class_key, struct str *out)
+static void add_placement(struct str *out, const struct decision *decision)
+{
+    char class[17];
+    class_text_key(decision->class, class);
+    add_string(out, "class", class);
+    add_string(out, "uid", decision->uid);
+    str_addf(out, ",\"nominated\":%d,\"resources\":%zu", decision->nominated, decision->n_resources);
+}
+
+void record_text_decision(const struct decision *decision, struct str *out)
 {
     str_addf(
         out,
@@ -112,7 +121,8 @@ void record_text_decision(const struct decision *decision, const char *class_key
     add_raw(out, "result", decision->result);
     add_raw(out, "reasons", decision->reasons);
     add_string(out, "failure", decision->failure);
-    add_string(out, "class", class_key);
+    if (decision->class)
+        add_placement(out, decision);
     add_string(out, "node", decision->node);
     add_string(out, "agent", decision->agent);
     if (decision->node)
@@ -135,12 +145,17 @@ static void list_free(void *list)
     record_list_unref(list);
 }
 
+static void class_free(void *class)
+{
+    class_text_unref(class);
+}
+
 void record_reader_init(struct record_reader *reader, const struct policies *policies)
 {
     *reader = (struct record_reader){.policies = policies};
     map_init(&reader->sources, source_free);
     map_init(&reader->lists, list_free);
-    map_init(&reader->classes, free);
+    map_init(&reader->classes, class_free);
 }
 
 void record_reader_fini(struct record_reader *reader)
@@ -203,8 +218,9 @@ void record_read_list(struct record_reader *reader, const cJSON *json)
 void record_read_class(struct record_reader *reader, const cJSON *json)
 {
     const char *key = json_string(json, "class");
-    if (key && json_get(json, "view"))
-        map_set(&reader->classes, key, json_print(json_get(json, "view")));
+    struct pod_class_text *class = key ? class_text_read(json) : NULL;
+    if (class)
+        map_set(&reader->classes, key, class);
 }
 
 static char *raw(const cJSON *json, const char *field)
@@ -254,6 +270,19 @@ static void take_shadows(struct decision *decision, const cJSON *shadows)
     }
 }
 
+static void take_placement(struct record_reader *reader, struct decision *decision, const cJSON *json)
+{
+    struct pod_class_text *class = map_get(&reader->classes, json_string(json, "class"));
+    if (!class || !json_string(json, "uid")) {
+        decision->past = true;
+        return;
+    }
+    decision->uid = text(json, "uid");
+    decision->nominated = (int)json_int(json, "nominated", -1);
+    decision->n_resources = (size_t)json_int(json, "resources", 0);
+    decision->class = class_text_ref(class);
+}
+
 struct decision *record_read_decision(struct record_reader *reader, const cJSON *json)
 {
     const struct policy_point *point = policies_point(reader->policies, json_string(json, "point"));
@@ -272,11 +301,8 @@ struct decision *record_read_decision(struct record_reader *reader, const cJSON 
     decision->past = json_bool(json, "past", false);
     take_lists(reader, decision, json);
     decision->ctx = raw(json, "ctx");
-    const char *class = json_string(json, "class");
-    if (class) {
-        decision->past = true;
-        decision->ctx = decision->ctx ? decision->ctx : mem_strdup(map_get(&reader->classes, class));
-    }
+    if (json_string(json, "class"))
+        take_placement(reader, decision, json);
     decision->candidates = raw(json, "candidates");
     decision->states = raw(json, "states");
     decision->result = raw(json, "result");

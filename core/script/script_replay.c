@@ -1,7 +1,8 @@
 /*
  * script_replay: see the header. Order: plain questions from the oldest on, so that what a candidate
- * remembers (ctx.state) grows as it would have; then scheduling from the newest back, because the nodes as
- * they were are found by undoing one change after the other.
+ * remembers (ctx.state) grows as it would have; then scheduling: that of earlier processes from the oldest
+ * on, as their files tell it; that of this one from the newest back, because the nodes as they were are found
+ * by undoing one change after the other.
  *
  * A scheduling decision of a candidate is compared at the state that the recorded ones led to: each
  * difference is by itself, they do not build on each other.
@@ -32,7 +33,8 @@ struct replay {
     char *point, *kind, *object;
     int64_t since_ns;
     uint64_t next, end; /* of the plain ones */
-    uint64_t back;      /* of scheduling: the next one is before it */
+    uint64_t past;      /* of scheduling by earlier processes */
+    uint64_t back;      /* of scheduling by this one: the next one is before it */
     size_t decisions, same, differ, failed, gone, violations;
     bool scheduling, counting;
     int64_t from_ns, to_ns;
@@ -64,7 +66,7 @@ struct replay *replay_new(const struct policies *policies, const struct placemen
     replay->object = options->object ? mem_strdup(options->object) : NULL;
     if (record) {
         replay->end = replay->back = record->next_seq;
-        replay->next = record->next_seq - record->count;
+        replay->next = replay->past = record->next_seq - record->count;
     }
     return replay;
 }
@@ -166,25 +168,34 @@ static void compare(struct replay *replay, const struct decision *decision)
     add_difference(replay, decision, result, failure);
 }
 
+/* The next one that is left; NULL: it is none of these, or forgotten. *done: there is none. */
+static const struct decision *next_of(struct replay *replay, bool *done)
+{
+    const struct record *record = replay->policies->record;
+    const struct decision *decision;
+    if (replay->next < replay->end) {
+        decision = record_find(record, replay->next++);
+        return decision && !decision->class ? decision : NULL;
+    }
+    if (replay->past < replay->end) {
+        decision = record_find(record, replay->past++);
+        return decision && decision->segment ? decision : NULL;
+    }
+    decision = replay->back ? record_find(record, --replay->back) : NULL;
+    *done = !decision;
+    return decision && decision->class && !decision->segment ? decision : NULL;
+}
+
 /* Stops inside a slice only between decisions: one is bounded by the budgets of its policies. */
 bool replay_step(struct replay *replay, int64_t budget_ms)
 {
-    const struct record *record = replay->policies->record;
+    bool done = !replay->policies->record;
     int64_t end = sandbox_cpu_ns(&replay->policies->sandbox) + budget_ms * 1000000;
-    for (size_t n = 0; record; n++) {
+    for (size_t n = 0; !done; n++) {
         if (n && sandbox_cpu_ns(&replay->policies->sandbox) > end)
             return false;
-        const struct decision *decision;
-        if (replay->next < replay->end) {
-            decision = record_find(record, replay->next++);
-            if (decision && !decision->class && concerns(replay, decision))
-                compare(replay, decision);
-            continue;
-        }
-        decision = replay->back ? record_find(record, --replay->back) : NULL;
-        if (!decision)
-            return true;
-        if (decision->class && concerns(replay, decision))
+        const struct decision *decision = next_of(replay, &done);
+        if (decision && concerns(replay, decision))
             compare(replay, decision);
     }
     return true;

@@ -10,6 +10,7 @@
 
 #include "script/script_journal.h"
 #include "script/script_placement.h"
+#include "script/script_record_past.h"
 
 #define COPY_AGAIN 10000 /* changes from which on a new copy costs less than following them */
 
@@ -18,7 +19,9 @@ struct trial {
     struct map versions; /* "name@hash" → struct policy_version */
     const struct placement *original;
     struct placement *copy;
-    uint64_t position; /* of the copy in the original's journal */
+    uint64_t position;        /* of the copy in the original's journal */
+    struct record_past *past; /* engines of earlier processes */
+    struct placement *last;   /* the copy that was asked last: one of them */
     struct record_list *lists[RECORD_LISTS];
     const struct candidate *candidate; /* that the lists were made with */
     bool live;                         /* a shadow of scores: the filters have just been asked */
@@ -66,6 +69,7 @@ void trial_free(struct trial *trial)
     if (!trial)
         return;
     placement_free(trial->copy);
+    record_past_free(trial->past);
     policies_fini(&trial->policies);
     map_fini(&trial->versions);
     for (size_t i = 0; i < RECORD_LISTS; i++)
@@ -239,16 +243,27 @@ static bool bring_copy(struct trial *trial, uint64_t to)
     return true;
 }
 
+/* The engine as it was; NULL: it is gone. */
+static struct placement *copy_for(struct trial *trial, const struct decision *decision)
+{
+    if (!decision->segment)
+        return bring_copy(trial, decision->journal) ? trial->copy : NULL;
+    if (!trial->past)
+        trial->past = record_past_new(trial->original, &trial->policies);
+    return record_past_bring(trial->past, decision);
+}
+
 static void replay_placement(struct trial *trial, const struct decision *decision, cJSON **result)
 {
     struct placement_verdict verdict;
-    if (!trial->original || !bring_copy(trial, decision->journal)) {
+    trial->last = trial->original ? copy_for(trial, decision) : NULL;
+    if (!trial->last) {
         on_trouble(trial, NULL, false, "the nodes as they were then are not kept any more");
         return;
     }
     if (trial->live && !placement_take_over(trial->copy, trial->original))
         return;
-    placement_try(trial->copy, decision->class, decision->uid, decision->nominated, decision->n_resources,
+    placement_try(trial->last, decision->class, decision->uid, decision->nominated, decision->n_resources,
                   &verdict);
     if (verdict.failed)
         return; /* on_trouble has the reason */
@@ -274,7 +289,7 @@ bool trial_refuses(struct trial *trial, const struct decision *decision, const c
     auto_json result = NULL;
     auto_free char *failure = NULL;
     trial_replay(trial, decision, NULL, &result, &failure);
-    return !failure && placement_refuses(trial->copy, decision->class, node);
+    return !failure && placement_refuses(trial->last, decision->class, node);
 }
 
 bool trial_same(const struct decision *decision, const cJSON *result)

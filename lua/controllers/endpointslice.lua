@@ -1,13 +1,15 @@
 -- EndpointSlices: which pods answer for a Service. A pod that is being deleted leaves its slices at once (drain protocol);
 -- a pod on a node that is not ready is not ready. Ports are resolved per pod, so a slice holds pods with equal ports. How new
--- connections are balanced is asked here (point `balance`) and travels to the nodes as annotations of the slices.
+-- connections are balanced is decided by the nodes (point `balance`); the labels of the pods, which only the manager knows of
+-- all, travel to them as an annotation of the slices.
 local m8 = require("m8")
 local plans = require("framework.plan")
 local workload = require("framework.workload")
 
 local PER_SLICE = 100
 local SERVICE_LABEL, MANAGED_LABEL = "kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by"
-local BALANCE, WEIGHTS, BY = "minik8s.io/balance", "minik8s.io/balance-weights", "minik8s.io/balance-policy"
+local BALANCE, LABELS = "minik8s.io/balance", "minik8s.io/endpoint-labels"
+local LABELS_MAX = 65536 -- bytes of one slice; an object's annotations may have 262,144 together
 local MANAGER = "endpointslice-controller.minik8s.io"
 
 local function services_of_pod(world, item, keys, seen)
@@ -81,70 +83,68 @@ local function pods_of(world, service)
     return pods
 end
 
---- { mode=, by=, weights= by address or nil }: the Service's own word, or what point `balance` says.
-local function balance_of(world, service, pods)
-    local own = (service.metadata.annotations or {})[BALANCE]
-    if own or #pods == 0 then return { mode = own } end
-    local endpoints, addresses = {}, {}
-    for i, pod in ipairs(pods) do
-        addresses[pod.name] = pod["status.podIP"]
-        endpoints[i] = {
-            name = pod.name, address = pod["status.podIP"], node = pod["spec.nodeName"], labels = pod["metadata.labels"] or {},
-        }
-    end
-    local result, record = world:ask("balance", {
-        object = service.metadata.namespace .. "/" .. service.metadata.name,
-        service = {
-            namespace = service.metadata.namespace, name = service.metadata.name, labels = service.metadata.labels or {},
-            annotations = service.metadata.annotations or {},
-        },
-        endpoints = m8.array(endpoints),
-    })
-    local weights
-    for name, weight in pairs(result.weights or {}) do
-        if addresses[name] and weight ~= 1 then
-            weights = weights or {}
-            weights[addresses[name]] = weight
+--- The labels that all pods of the list have.
+local function common_labels(pods)
+    local common = {}
+    for name, value in pairs(pods[1]["metadata.labels"] or {}) do common[name] = value end
+    for _, pod in ipairs(pods) do
+        local labels = pod["metadata.labels"] or {}
+        for name, value in pairs(common) do
+            if labels[name] ~= value then common[name] = nil end
         end
     end
-    return { mode = result.mode, by = record.policy, weights = weights }
+    return common
 end
 
---- The annotations of a slice with these endpoints.
-local function annotations_of(balance, endpoints)
-    local weights
-    for _, endpoint in ipairs(endpoints) do
-        local address = endpoint.addresses[1]
-        local weight = (balance.weights or {})[address]
-        if weight then
-            weights = weights or {}
-            weights[address] = weight
+--- { common = labels, pods = { [name] = what it has beside } } as text, or nil and that it is too long.
+local function labels_text(pods)
+    local common, own = common_labels(pods), {}
+    for _, pod in ipairs(pods) do
+        for name, value in pairs(pod["metadata.labels"] or {}) do
+            if common[name] == nil then
+                own[pod.name] = own[pod.name] or {}
+                own[pod.name][name] = value
+            end
         end
     end
-    return { [BALANCE] = balance.mode, [BY] = balance.by, [WEIGHTS] = weights and m8.json(weights) or nil }
+    local text = m8.json({ common = next(common) and common or nil, pods = next(own) and own or nil })
+    if #text > LABELS_MAX then return nil, true end
+    return text
+end
+
+--- The annotations of a slice with these pods; none where nobody is asked how connections are balanced.
+local function annotations_of(service, pods, trouble)
+    if (service.metadata.annotations or {})[BALANCE] then return nil end
+    local text, too_long = labels_text(pods)
+    trouble.labels = trouble.labels or too_long
+    return text and { [LABELS] = text } or nil
 end
 
 --- Wanted slices by name: { endpoints, ports, annotations }. Names depend on the port set and the chunk, so they are stable.
-local function wanted_slices(world, service, unknown)
-    local groups, order, pods = {}, {}, pods_of(world, service)
-    local balance = balance_of(world, service, pods)
-    for _, pod in ipairs(pods) do
-        local ports = ports_of(service, pod, unknown)
+--- Notes in `trouble`: ports = see ports_of, labels = true if those of some slice are too long.
+local function wanted_slices(world, service, trouble)
+    local groups, order = {}, {}
+    for _, pod in ipairs(pods_of(world, service)) do
+        local ports = ports_of(service, pod, trouble.ports)
         local id = m8.hash({ ports = m8.array(ports) })
         if not groups[id] then
-            groups[id] = { ports = ports, endpoints = {} }
+            groups[id] = { ports = ports, pods = {} }
             order[#order + 1] = id
         end
-        table.insert(groups[id].endpoints, endpoint_of(world, service, pod))
+        table.insert(groups[id].pods, pod)
     end
     local slices = {}
     for _, id in ipairs(order) do
         local group = groups[id]
-        for first = 1, #group.endpoints, PER_SLICE do
-            local chunk = {}
-            for i = first, math.min(first + PER_SLICE - 1, #group.endpoints) do chunk[#chunk + 1] = group.endpoints[i] end
+        for first = 1, #group.pods, PER_SLICE do
+            local pods, endpoints = {}, {}
+            for i = first, math.min(first + PER_SLICE - 1, #group.pods) do
+                pods[#pods + 1] = group.pods[i]
+                endpoints[#endpoints + 1] = endpoint_of(world, service, group.pods[i])
+            end
             local name = ("%s-%s-%d"):format(service.metadata.name, id:sub(1, 5), (first - 1) / PER_SLICE)
-            slices[name] = { endpoints = chunk, ports = group.ports, annotations = annotations_of(balance, chunk) }
+            slices[name] =
+                { endpoints = endpoints, ports = group.ports, annotations = annotations_of(service, pods, trouble) }
         end
     end
     return slices
@@ -170,22 +170,25 @@ end
 
 --- Makes `present` what is wanted; false if it is so already.
 local function bring_up_to_date(present, slice)
-    local annotations = present.metadata.annotations or {}
-    local same = m8.equal(present.endpoints or {}, slice.endpoints) and m8.equal(present.ports or {}, slice.ports)
-    for _, name in ipairs({ BALANCE, WEIGHTS, BY }) do
-        same = same and annotations[name] == slice.annotations[name]
-        annotations[name] = slice.annotations[name]
+    local annotations, labels = present.metadata.annotations or {}, (slice.annotations or {})[LABELS]
+    if m8.equal(present.endpoints or {}, slice.endpoints) and m8.equal(present.ports or {}, slice.ports)
+        and annotations[LABELS] == labels then
+        return false
     end
-    if same then return false end
+    annotations[LABELS] = labels
     present.endpoints, present.ports = m8.array(slice.endpoints), m8.array(slice.ports)
-    present.metadata.annotations = annotations
+    present.metadata.annotations = next(annotations) and annotations or nil
     return true
 end
 
---- A targetPort that a pod does not declare leads nowhere there: said whenever the slices change.
-local function tell_unknown(plan, service, unknown)
+--- Said whenever the slices change: a targetPort that a pod does not declare leads nowhere there.
+local function tell(plan, service, trouble)
     if plan:empty() then return end
-    for port, pod in pairs(unknown) do
+    if trouble.labels then
+        plan:event(service, "Warning", "LabelsTooLong",
+            ("the labels of its pods have more than %d bytes: policies of balance do not see them"):format(LABELS_MAX))
+    end
+    for port, pod in pairs(trouble.ports) do
         plan:event(service, "Warning", "UnknownTargetPort",
             ("targetPort \"%s\" is no port name of pod %s: it gets no traffic for it"):format(tostring(port), pod))
     end
@@ -214,11 +217,6 @@ return {
               end
               return keys
           end },
-        { resource = "policyprofiles.minik8s.io", map = function(world) -- who decides on balance may have changed
-              local keys = {}
-              for service in world:list("services") do keys[#keys + 1] = service.key end
-              return keys
-          end },
         { resource = "endpointslices.discovery.k8s.io", key = "owner", owner = "services" },
     },
     project = {
@@ -234,11 +232,11 @@ return {
     reconcile = function(world, key)
         local namespace, name = workload.split_key(key)
         local service, plan = world:get("services", key), plans.new()
-        local wanted, unknown = {}, {}
+        local wanted, trouble = {}, { ports = {} }
         if service and not service.metadata.deletionTimestamp then
             local selector = service.spec.selector
             if not selector or not next(selector) then return nil end -- somebody else keeps the slices
-            if service.spec.type ~= "ExternalName" then wanted = wanted_slices(world, service, unknown) end
+            if service.spec.type ~= "ExternalName" then wanted = wanted_slices(world, service, trouble) end
         end
         for item in existing_slices(world, namespace, name) do
             local slice = wanted[item.name]
@@ -256,7 +254,7 @@ return {
             plan:create("endpointslices.discovery.k8s.io", slice_object(service, slice_name, slice),
                 "pods stand behind the Service")
         end
-        tell_unknown(plan, service, unknown)
+        tell(plan, service, trouble)
         return plan
     end,
 }

@@ -119,7 +119,8 @@ return {
         end,
     },
 
-    -- ctx: service { namespace, name, labels, annotations }, endpoints = array of { name, address, node, labels };
+    -- asked by the agents. ctx: object, node = the asking one's name, service { namespace, name, labels, annotations }, endpoints =
+    -- array of { name, address, node, labels };
     -- result: { mode = "random" | "round-robin" | "source-hash", weights = { [pod name] = 1…100 } or nil }
     ["balance"] = {
         shape = "one",

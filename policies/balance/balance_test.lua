@@ -1,9 +1,10 @@
 local testing = require("framework.testing")
 
-local function ask(policy, endpoints)
+local function ask(policy, endpoints, node)
     local world = testing.world()
     assert(world:use({ balance = { policies = { { name = policy } } } }))
-    local result, record = world:ask("balance", { service = { namespace = "default", name = "web" }, endpoints = endpoints })
+    local result, record = world:ask("balance", { service = { namespace = "default", name = "web" }, endpoints = endpoints,
+        node = node })
     assert(not record.fallback, policy .. " decides")
     return result, record
 end
@@ -23,6 +24,15 @@ return {
         testing.equal(result.mode, "random")
         testing.equal(result.weights, { a = 4, c = 2, d = 1 })
         testing.contains(record.reasons[1], "a weighs 4")
+    end,
+    ["each node prefers its own pods"] = function()
+        local pods = { pod("a"), pod("b") }
+        pods[2].node = "node-2"
+        testing.equal(ask("nearby", pods, "node-1").weights, { a = 100 })
+        local result, record = ask("nearby", pods, "node-2")
+        testing.equal(result.weights, { b = 100 })
+        testing.equal(record.reasons, { "1 of 2 are here" })
+        testing.equal(next(ask("nearby", pods, "node-3").weights), nil)
     end,
     ["what is no decision is replaced by the default"] = function()
         local world = testing.world()

@@ -4,7 +4,7 @@
 #uses: awk curl ip nft nsenter
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 108
+plan 120
 
 start_cluster 2
 node() { field node "$1" '{.status.addresses[?(@.type=="InternalIP")].address}'; }
@@ -82,7 +82,7 @@ matches "describe svc: selector" 'Selector: +app=shop' "$told"
 matches "… address" "IP: +$ip" "$told"
 matches "… ports" 'Port: +echo 80/UDP -> echo' "$told"
 for address in $(k get pods -l app=shop -o 'jsonpath={.items[*].status.podIP}'); do matches "… endpoint $address" "Endpoints: .*$address:8080" "$told"; done
-matches "… how it is balanced" 'Balance: +random' "$told"
+matches "… how it is balanced, and who says so" 'Balance: +random \(policy random@[0-9a-f]{8}\)' "$told"
 ok "all three answer" until_true 5 reaches_all node-1 "http://$ip/"
 k create namespace elsewhere >/dev/null
 sed '/^---$/,$d; s/name: toolbox-node-1/name: far/' manifests/demo/toolbox.yaml | k apply -n elsewhere -f - >/dev/null
@@ -122,13 +122,49 @@ is "source-hash by annotation: one client, one pod" 1 "$(different node-2 "http:
 k policy use balance round-robin >/dev/null
 in_turn() { [ "$(counts node-1 "http://$ip/" 6)" = "2 2 2 " ]; }
 ok "policy use balance round-robin: a Service without an annotation follows" until_true 10 in_turn
-matches "describe svc says who decided" 'Balance: +round-robin \(policy round-robin\)' "$(k describe svc shop)"
+matches "describe svc says who decided" 'Balance: +round-robin \(policy round-robin@[0-9a-f]{8}\)$' "$(k describe svc shop)"
 heavy=$(k get pods -l app=shop -o 'jsonpath={.items[0].metadata.name}')
 k label pod "$heavy" minik8s.io/weight=20 >/dev/null
 k policy use balance weighted >/dev/null
 weighs() { [ "$(some node-1 "http://$ip/" 22 | grep -c "$heavy")" -ge 15 ]; }
 ok "policy weighted: the pod that weighs 20 gets most of 22 requests" until_true 10 weighs
+matches "… and why" "Balance: +random \\(policy weighted@[0-9a-f]{8}\\): $heavy weighs 20" "$(k describe svc shop)"
+decided() { k policy log --point=balance --object=default/shop --kind=Service -o json | jq -e ".decisions | any($1)"; }
+ok "the nodes' decisions are in the record" until_true 5 decided ".result.weights[\"$heavy\"] == 20 and (.by | startswith(\"weighted@\"))"
+k policy use balance nearby >/dev/null
+stays() { local node; for node in node-1 node-2; do [ "$(some $node "http://$ip/" 22 | grep -cF -f <(k get pods -l app=shop --field-selector "spec.nodeName=$node" -o name | cut -d/ -f2))" -ge 18 ] || return 1; done; }
+ok "policy nearby: from each node to its own pods" until_true 10 stays
+matches "describe svc: each node for itself" 'Balance: +random \(policy nearby.*: [12] of 3 are here on node-[12]$' "$(k describe svc shop)"
 k policy use balance random >/dev/null
+# Without a manager: the nodes follow the objects by themselves, and what they knew last lies on their disks.
+read -r manager _ <"$MINIK8S_DIR/server/manager.pid"
+kill -STOP "$manager"
+k apply -f - >/dev/null <<'POLICY'
+apiVersion: minik8s.io/v1
+kind: Policy
+metadata: {name: ours}
+spec:
+  point: balance
+  source: |
+    return { api = 1, point = "balance", name = "ours", run = function(ctx) return { mode = "round-robin", reasons = { "ours" } } end,
+             examples = { { ctx = { endpoints = {} }, expect = { mode = "round-robin" } } } }
+POLICY
+k get policyprofile cluster -o json | jq '(.spec.points[] | select(.point == "balance").policies) = [{name: "ours"}]' | k replace -f - >/dev/null
+ok "without a manager: a policy of this cluster" until_true 10 in_turn
+is "… on the other node, too" "2 2 2 " "$(counts node-2 "http://$ip/" 6)"
+ok "it is on the node's disk" grep -q '"ours"' "$MINIK8S_DIR/nodes/node-1/agent/policies.json"
+agent_killed node-1
+says() { grep -qE "$1" <<<"$(k describe svc shop)"; }
+ok "the agent begins again: as before" until_true 10 says 'Balance: +round-robin \(policy ours@[0-9a-f]{8}\): ours'
+ok "… by the kernel, too" in_turn
+kill -CONT "$manager"
+everywhere() { grep -qE '^balance +ours .* Active +2/2$' <<<"$(k policy list)"; }
+ok "policy list: it decides on both nodes" until_true 10 everywhere
+k patch policy ours --type=merge -p "$(jq -Rs '{spec: {source: .}}' <<<'return { api = 1, point = "balance", name = "ours", run = function(ctx) if ctx.node then while true do end end return { mode = "round-robin" } end, examples = { { ctx = { endpoints = {} }, expect = { mode = "round-robin" } } } }')" >/dev/null
+ok "one that never ends: the default decides" until_true 10 says 'Balance: +random'
+ok "… and an Event on the node tells" until_true 5 shows 'PolicyFailed: ours@[0-9a-f]{8} of balance: .*; the shipped default decided instead' events_of node-1
+k policy use balance random >/dev/null
+k delete policy ours >/dev/null
 
 # ---- session affinity
 sticky=$(ip_of shop-sticky)

@@ -4,20 +4,73 @@
 
 #include "describe.h"
 
-/* Who decided how new connections are spread, and how: the Service itself, or a policy by way of the slices.
- */
-static void service_balance(const cJSON *service, const cJSON *slices)
+/* ---- who spreads connections how: the Service itself, or a policy on each node ---- */
+
+#define NODES_ASKED 5 /* of all that are ready: the same question has the same answer everywhere */
+#define NODE_TIMEOUT_MS 2000
+
+static bool is_ready(const cJSON *node)
 {
-    static const char mode_key[] = "minik8s.io/balance", by_key[] = "minik8s.io/balance-policy";
-    const cJSON *own = json_get(json_at(service, "metadata.annotations"), mode_key);
-    const cJSON *asked = json_at(slices, "items[0].metadata.annotations");
-    const cJSON *mode = own ? own : json_get(asked, mode_key), *by = own ? NULL : json_get(asked, by_key);
-    if (!cJSON_IsString(mode))
+    json_each (condition, json_at(node, "status.conditions"))
+        if (str_eq(json_string(condition, "type"), "Ready"))
+            return str_eq(json_string(condition, "status"), "True");
+    return false;
+}
+
+static bool on_line(void *arg, const char *line, size_t len)
+{
+    cJSON **answer = arg;
+    *answer = json_parse(line, len, NULL);
+    return false;
+}
+
+/* "round-robin (policy round-robin@1a2b3c4d): why"; NULL: the node does not say. Caller frees. */
+static char *balance_at(struct kubectl *k, const char *node, const cJSON *service)
+{
+    auto_json answer = NULL;
+    auto_str text = {0};
+    auto_free char *target = mem_printf("/api/v1/nodes/%s/proxy/balance/%s/%s", node,
+                                        json_string_or(service, "metadata.namespace", ""),
+                                        json_string_or(service, "metadata.name", ""));
+    kubectl_stream_lines(k, target, NULL, NODE_TIMEOUT_MS, on_line, &answer, NULL);
+    const char *mode = json_string(answer, "mode"), *policy = json_string(answer, "policy");
+    if (!mode)
+        return NULL;
+    str_addf(&text, policy ? "%s (policy %s)" : "%s", mode, policy);
+    const cJSON *reasons = json_get(answer, "reasons");
+    json_each (reason, reasons)
+        if (cJSON_IsString(reason))
+            str_addf(&text, "%s %s", reason == reasons->child ? ":" : ",", reason->valuestring);
+    if (json_string(answer, "failure"))
+        str_addf(&text, "; another failed: %s", json_string(answer, "failure"));
+    return str_take(&text);
+}
+
+static void service_balance(struct kubectl *k, const cJSON *service)
+{
+    const cJSON *own = json_get(json_at(service, "metadata.annotations"), "minik8s.io/balance");
+    if (cJSON_IsString(own)) {
+        describe_field("Balance", own->valuestring);
         return;
-    auto_free char *text = cJSON_IsString(by)
-                               ? mem_printf("%s (policy %s)", mode->valuestring, by->valuestring)
-                               : mem_strdup(mode->valuestring);
-    describe_field("Balance", text);
+    }
+    auto_json nodes = kubectl_request(k, "GET", "/api/v1/nodes", NULL, NULL, NULL, NULL);
+    auto_map said = {0}; /* what → names of nodes */
+    map_init(&said, free);
+    int asked = 0;
+    json_each (node, json_get(nodes, "items")) {
+        const char *name = json_string_or(node, "metadata.name", "");
+        if (!is_ready(node) || asked++ == NODES_ASKED)
+            continue;
+        auto_free char *text = balance_at(k, name, service);
+        const char *others = text ? map_get(&said, text) : NULL;
+        if (text)
+            map_set(&said, text, others ? mem_printf("%s, %s", others, name) : mem_strdup(name));
+    }
+    map_each (entry, &said) {
+        auto_free char *text = mem_printf("%s%s%s", entry->key, said.count > 1 ? " on " : "",
+                                          said.count > 1 ? (const char *)entry->value : "");
+        describe_field("Balance", text);
+    }
 }
 
 static void add_endpoints(struct str *text, const cJSON *slice, int64_t number)
@@ -88,5 +141,5 @@ void describe_service(struct kubectl *k, const cJSON *service)
     if (!ports || !ports->child)
         port_endpoints(slices, NULL);
     describe_path("Session Affinity", service, "spec.sessionAffinity");
-    service_balance(service, slices);
+    service_balance(k, service);
 }

@@ -55,32 +55,40 @@ local function addresses(slices)
     return m8.array(found)
 end
 
-local BALANCE, WEIGHTS = "minik8s.io/balance", "minik8s.io/balance-weights"
+local BALANCE, LABELS = "minik8s.io/balance", "minik8s.io/endpoint-labels"
 
 return {
-    ["how connections are balanced is asked and written on the slices, with the weights of their endpoints"] = function()
-        local world = world_of(service(), { pod("a", { ip = "10.0.0.1" }), pod("b", { ip = "10.0.0.2" }) })
-        testing.equal(settle(world)[1].metadata.annotations[BALANCE], "random")
-        local seen
-        world:answer("balance", function(ctx)
-            seen = ctx
-            return { mode = "round-robin", weights = { a = 3, b = 1, gone = 9 } }
-        end)
-        local annotations = settle(world)[1].metadata.annotations
-        testing.equal(annotations[BALANCE], "round-robin")
-        testing.equal(annotations[WEIGHTS], '{"10.0.0.1":3}')
-        testing.equal(seen.service.name, "web")
-        testing.equal(seen.endpoints[2].address, "10.0.0.2")
-        world:answer("balance", function() return { mode = "round-robin" } end)
-        testing.equal(settle(world)[1].metadata.annotations[WEIGHTS], nil)
+    ["the labels of the pods stand on the slices, what all have once"] = function()
+        local world = world_of(service(), { pod("a", { ip = "10.0.0.1" }), pod("b", { ip = "10.0.0.2",
+            labels = { app = "web", weight = "3" } }) })
+        local labels = m8.parse(settle(world)[1].metadata.annotations[LABELS])
+        testing.equal(labels, { common = { app = "web" }, pods = { b = { weight = "3" } } })
+        local heavy = pod("a", { ip = "10.0.0.1", labels = { app = "web", weight = "5" } })
+        world:put("pods", heavy)
+        labels = m8.parse(settle(world)[1].metadata.annotations[LABELS])
+        testing.equal(labels.pods.a, { weight = "5" })
     end,
 
-    ["the Service's own annotation is not asked about"] = function()
+    ["labels that are too long are left out, and told"] = function()
+        local pods = {}
+        for i = 1, 20 do
+            pods[i] = pod("p" .. i, { ip = "10.0.0." .. i, labels = { app = "web" } })
+            for j = 1, 60 do pods[i].metadata.labels["l" .. j] = ("x"):rep(60) .. i end
+        end
+        local world = world_of(service(), pods)
+        local plan = testing.reconcile(world, "endpointslice", KEY)
+        testing.equal(plan.events[1].reason, "LabelsTooLong")
+        testing.apply(world, plan)
+        testing.equal(settle(world)[1].metadata.annotations, nil)
+    end,
+
+    ["a Service that says itself how it is balanced needs no labels"] = function()
         local svc = service()
-        svc.metadata.annotations = { [BALANCE] = "source-hash" }
         local world = world_of(svc, { pod("a") })
-        world:answer("balance", function() error("asked") end)
-        testing.equal(settle(world)[1].metadata.annotations[BALANCE], "source-hash")
+        assert(settle(world)[1].metadata.annotations[LABELS])
+        svc.metadata.annotations = { [BALANCE] = "source-hash" }
+        world:put("services", svc)
+        testing.equal((settle(world)[1].metadata.annotations or {})[LABELS], nil)
     end,
 
     ["a targetPort that no container declares is told"] = function()

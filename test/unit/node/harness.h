@@ -255,28 +255,46 @@ static struct node_backoff backoff(void *arg UNUSED, const struct node_restart *
     return (struct node_backoff){.wait_ms = wait < 60000 ? wait : 60000, .reset = reset};
 }
 
+/* In place of script_node: what a test has put there. */
+static const char *balance_said = "{\"mode\":\"random\"}";
+static struct node_policy_listener policy_listener;
+
+static const cJSON *balance(void *arg UNUSED, const struct node_balanced *balanced)
+{
+    static cJSON *answer;
+    cJSON_Delete(answer);
+    answer = balanced->service ? json_parse_trusted(balance_said, strlen(balance_said)) : NULL;
+    return answer;
+}
+
+static void listen_policies(void *arg UNUSED, const struct node_policy_listener *listener)
+{
+    policy_listener = listener ? *listener : (struct node_policy_listener){0};
+}
+
 static void start_agent(struct world *w)
 {
     auto_err err = NULL;
     w->runtime = fake_machine_runtime(w->machine);
-    const struct node_options options = {.name = "n1",
-                                         .cluster = "test",
-                                         .directory = w->directory,
-                                         .loop = w->loop,
-                                         .pool = w->pool,
-                                         .random = &w->random,
-                                         .http = w->http,
-                                         .runtime = w->runtime,
-                                         .net_new = make_net,
-                                         .net_new_arg = w,
-                                         .version = "v1",
-                                         .policies = {.restart_backoff = backoff},
-                                         .internal_ip = "10.0.0.1",
-                                         .port = 10250,
-                                         .dns_address = "10.96.0.10",
-                                         .cluster_domain = "cluster.local",
-                                         .system_memory_bytes = 1ll << 30,
-                                         .system_cpu_milli = 2000};
+    const struct node_options options = {
+        .name = "n1",
+        .cluster = "test",
+        .directory = w->directory,
+        .loop = w->loop,
+        .pool = w->pool,
+        .random = &w->random,
+        .http = w->http,
+        .runtime = w->runtime,
+        .net_new = make_net,
+        .net_new_arg = w,
+        .version = "v1",
+        .policies = {.restart_backoff = backoff, .balance = balance, .listen = listen_policies},
+        .internal_ip = "10.0.0.1",
+        .port = 10250,
+        .dns_address = "10.96.0.10",
+        .cluster_domain = "cluster.local",
+        .system_memory_bytes = 1ll << 30,
+        .system_cpu_milli = 2000};
     w->node = node_new(&options, &err);
     assert_non_null(w->node);
 }

@@ -236,6 +236,51 @@ static void put_drain(struct world *w, uint64_t revision)
     "\"10.96.0.5\","                                                                                         \
     "\"ports\":[{\"port\":80,\"targetPort\":8080}]}}"
 
+struct balance_seen {
+    enum net_balance mode;
+    size_t endpoints;
+};
+
+static void see_balance(void *arg, const char *service UNUSED, const struct net_service_port *port,
+                        const struct net_endpoint *endpoint)
+{
+    struct balance_seen *seen = arg;
+    seen->mode = port->balance;
+    seen->endpoints += endpoint != NULL;
+}
+
+static void expect_balance(struct world *w, enum net_balance mode, size_t endpoints)
+{
+    struct balance_seen seen = {0};
+    fake_world_each_endpoint(w->net_world, "n1", see_balance, &seen);
+    assert_int_equal(seen.mode, mode);
+    assert_int_equal(seen.endpoints, endpoints);
+}
+
+/* Who decides on balance is swapped: no Service changed, and the network has the new mode. */
+static void test_balance(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 9);
+    put_json(&w, "services", WEB);
+    run_ms(&w, 500);
+    put_slice(&w, "uid-p", "10.244.1.2");
+    run_ms(&w, 500);
+    expect_balance(&w, NET_BALANCE_RANDOM, 1);
+    balance_said = "{\"mode\":\"source-hash\",\"weights\":{\"10.244.1.2\":2}}";
+    policy_listener.on_balance(policy_listener.arg);
+    run_ms(&w, 500);
+    expect_balance(&w, NET_BALANCE_SOURCE_HASH, 2);
+    cJSON *web = json_copy(server_get(&w.server, "services", "default", "web"));
+    json_set_string(json_ensure_object(json_get(web, "metadata"), "annotations"), "minik8s.io/balance",
+                    "round-robin");
+    server_put(&w.server, "services", web);
+    run_ms(&w, 500);
+    expect_balance(&w, NET_BALANCE_ROUND_ROBIN, 1); /* its own word */
+    balance_said = "{\"mode\":\"random\"}";
+    world_end(&w);
+}
+
 /* SIGTERM only after all nodes have applied the change that took the pod out of its Service. */
 static void test_drain(void **state UNUSED)
 {
@@ -519,6 +564,7 @@ int main(void)
                                        cmocka_unit_test(test_init_order),
                                        cmocka_unit_test(test_deletion),
                                        cmocka_unit_test(test_ends_before_the_answer),
+                                       cmocka_unit_test(test_balance),
                                        cmocka_unit_test(test_drain),
                                        cmocka_unit_test(test_drain_is_bounded),
                                        cmocka_unit_test(test_forced),

@@ -379,8 +379,8 @@ static void test_kept_over_restarts(void **state UNUSED)
                            json_at(after.json, "status.answer.decisions")));
     assert_true(number_at(&after, "status.answer.record.bytesOnDisk") > 500);
     auto_reply exact = query(cluster, "exact", "{'action':'test','sinceSeconds':3600}");
-    assert_int_equal(number_at(&exact, "status.answer.same"), 2); /* the nodes as they were are not kept */
-    assert_int_equal(number_at(&exact, "status.answer.gone"), 1);
+    assert_int_equal(number_at(&exact, "status.answer.same"), 3);
+    assert_int_equal(number_at(&exact, "status.answer.gone"), 0);
 
     /* Killed in the middle of a line. */
     auto_free char *path = file_join(directory, "0000000000000001.decisions");
@@ -396,6 +396,90 @@ static void test_kept_over_restarts(void **state UNUSED)
     assert_int_equal(number_at(&last, "status.answer.matching"), 4);
     assert_at(last, "status.answer.decisions[3].point", "restart.backoff");
     script_node_free(agent);
+    cluster_free(cluster);
+    file_remove_tree(directory, NULL);
+}
+
+static void placements(struct cluster *cluster, const char *prefix, int count)
+{
+    for (int i = 0; i < count; i++) {
+        auto_free char *name = mem_printf("%s%d", prefix, i);
+        add_pod(cluster, name, i % 2 ? "100m" : "300m");
+        if (i % 3 == 2)
+            pass(cluster, 1);
+    }
+    pass(cluster, 1);
+}
+
+/* The answer of a replay without what is about the question itself. */
+static cJSON *tried(struct cluster *cluster, const char *name, const char *source, size_t same, size_t differ)
+{
+    auto_reply reply = query_source(cluster, name, source, NULL, 3600);
+    assert_int_equal(number_at(&reply, "status.answer.gone"), 0);
+    assert_int_equal(number_at(&reply, "status.answer.same"), same);
+    assert_int_equal(number_at(&reply, "status.answer.differ"), differ);
+    cJSON *differences = json_copy(json_at(reply.json, "status.answer.differences"));
+    cJSON *sorted = cJSON_CreateObject(); /* processes come in their own order */
+    json_each (difference, differences)
+        json_set(sorted, json_string(difference, "object"), json_copy(json_get(difference, "would")));
+    cJSON_Delete(differences);
+    return sorted;
+}
+
+/* Placements of earlier processes are taken again exactly, and tried with a candidate: pods come and go,
+ * nodes change and come, each process goes on in the file of the one before it. */
+static void test_placements_over_restarts(void **state UNUSED)
+{
+    char directory[] = "/tmp/m8-record-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    struct cluster *cluster = cluster_new(only_scheduler);
+    cluster->record = directory;
+    start_again(cluster);
+    add_node(cluster, "n1", "16");
+    add_node(cluster, "n2", "16");
+    placements(cluster, "a", 9);
+    expect(cluster->api, 200, "DELETE", "/api/v1/namespaces/default/pods/a1?gracePeriodSeconds=0", NULL);
+    add_node(cluster, "n3", "8");
+    placements(cluster, "b", 9);
+    auto_reply patched =
+        ask_type(cluster->api, "PATCH", "/api/v1/nodes/n2", "application/merge-patch+json",
+                 "{\"metadata\":{\"labels\":{\"zone\":\"z\"}},\"spec\":{\"unschedulable\":true}}");
+    assert_int_equal(patched.status, 200);
+    pass(cluster, 1);
+    placements(cluster, "c", 9);
+    auto_reply exact = query(cluster, "exact", "{'action':'test','point':'scheduler.score'}");
+    int64_t all = number_at(&exact, "status.answer.same");
+    assert_int_equal(all, 27);
+    auto_reply other = query_source(cluster, "other", prefers, NULL, 3600);
+    size_t differ = (size_t)number_at(&other, "status.answer.differ");
+    assert_true(differ > 5);
+    auto_json before = tried(cluster, "first", prefers, 27 - differ, differ);
+    for (int process = 0; process < 2; process++) {
+        start_again(cluster);
+        auto_free char *name = mem_printf("exact%d", process);
+        auto_reply again = query(cluster, name, "{'action':'test','point':'scheduler.score'}");
+        assert_int_equal(number_at(&again, "status.answer.same"), all);
+        assert_int_equal(number_at(&again, "status.answer.gone"), 0);
+        auto_free char *candidate = mem_printf("candidate%d", process);
+        if (!process) {
+            auto_json after = tried(cluster, candidate, prefers, 27 - differ, differ);
+            assert_true(json_equal(before, after));
+        }
+        auto_free char *prefix = mem_printf("d%d", process);
+        placements(cluster, prefix, 6);
+        all += 6;
+    }
+    start_again(cluster);
+    auto_reply last = query(cluster, "last", "{'action':'test','point':'scheduler.score'}");
+    assert_int_equal(number_at(&last, "status.answer.same"), all);
+    assert_int_equal(number_at(&last, "status.answer.differ"), 0);
+    assert_int_equal(number_at(&last, "status.answer.gone"), 0);
+
+    /* The file is gone: it is said, and nothing else is lost. */
+    auto_free char *path = file_join(directory, "0000000000000001.decisions");
+    assert_int_equal(unlink(path), 0);
+    auto_reply gone = query(cluster, "gone", "{'action':'test','point':'scheduler.score'}");
+    assert_int_equal(number_at(&gone, "status.answer.gone"), all);
     cluster_free(cluster);
     file_remove_tree(directory, NULL);
 }
@@ -555,6 +639,7 @@ int main(void)
                                        cmocka_unit_test(test_figures_under_pressure),
                                        cmocka_unit_test(test_of_agents),
                                        cmocka_unit_test(test_kept_over_restarts),
+                                       cmocka_unit_test(test_placements_over_restarts),
                                        cmocka_unit_test(test_bounded_on_disk),
                                        cmocka_unit_test(test_swaps_under_load),
                                        cmocka_unit_test(test_swaps_in_engine)};
