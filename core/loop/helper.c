@@ -26,6 +26,7 @@
 #define HELPER_BACKOFF_MAX_MS 30000
 #define HELPER_STEADY_MS 10000 /* having run this long, it is started again at once */
 #define HELPER_REPLACE_GRACE_MS 3000
+#define FIRST_PASSED 3 /* file_spawn_passing */
 
 struct helper {
     struct helper_options options; /* texts below are copies */
@@ -94,6 +95,18 @@ bool helper_running(const char *pid_file)
 {
     struct helper_identity identity;
     return read_identity(pid_file, &identity);
+}
+
+int helper_take_fd(const char *pid_file, unsigned index)
+{
+    struct helper_identity identity;
+    if (!read_identity(pid_file, &identity))
+        return -1;
+    auto_fd process = pidfd_of(identity.pid);
+    /* Looked twice, as in helper_terminate. */
+    if (process < 0 || file_process_start_time(identity.pid) != identity.start_time)
+        return -1;
+    return (int)syscall(SYS_pidfd_getfd, process, FIRST_PASSED + (int)index, 0);
 }
 
 static int write_identity(const char *pid_file, unsigned long long hash, pid_t pid, struct err **err)

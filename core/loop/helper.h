@@ -30,6 +30,9 @@ void helper_free(struct helper *helper); /* stops watching; the program goes on 
 /* Writes this very process into pid_file as if a helper had started it with argv: it may be adopted. */
 int helper_identify(const char *pid_file, const char *const *argv, struct err **err);
 bool helper_running(const char *pid_file); /* whether there is one to adopt; of any configuration */
+/* A copy of descriptor 3 + index of the program that runs, the caller's, who looks whether it is what was
+ * passed; -1: there is none. */
+int helper_take_fd(const char *pid_file, unsigned index);
 /* SIGTERM, up to grace_ms, SIGKILL, removes the pid file; blocking; works without a struct helper. */
 int helper_terminate(const char *pid_file, int grace_ms, struct err **err);
 

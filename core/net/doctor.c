@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -80,6 +81,15 @@ static void *check_kernel(void *data)
     return NULL;
 }
 
+/* A new agent takes the sockets of proxies and name servers over from the process that holds them. */
+static void try_taking(struct err **err)
+{
+    auto_fd process = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    auto_fd fd = process < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, process, STDERR_FILENO, 0);
+    if (fd < 0)
+        err_errno(err, errno, "copying a descriptor of a process");
+}
+
 static bool in_path(const char *program)
 {
     const char *path = getenv("PATH");
@@ -102,6 +112,9 @@ cJSON *net_linux_doctor(void)
         add_check(list, "threads", false, strerror(failed), "raise the limit of processes");
     else
         pthread_join(thread, NULL);
+    struct err *error = NULL;
+    try_taking(&error);
+    add_result(list, "sockets outlive their servers", error, "a kernel of 5.6 or newer, CAP_SYS_PTRACE");
     bool proxy = in_path("haproxy");
     add_check(list, "haproxy for Ingress", proxy, proxy ? "found" : "not in PATH", "apt-get install haproxy");
     return list;

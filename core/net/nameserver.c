@@ -1,10 +1,9 @@
 /*
- * nameserver: the name server's sockets and its directory. One thread: a change of a file and a question
- * never meet. Does not keep anything over its end: the directory is the state.
+ * nameserver: questions from the name server's sockets, and its directory. One thread: a change of a file and
+ * a question never meet. Does not keep anything over its end: the directory is the state.
  */
 #include "net/nameserver.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -28,7 +27,11 @@ struct nameserver {
     struct loop *loop;
     struct zone *zone;
     struct forwarder *forwarder;
-    int udp, tcp, watch;
+    struct endpoint { /* an address */
+        struct nameserver *server;
+        int udp, tcp; /* -1: there is none */
+    } endpoints[NAMESERVER_ADDRESSES];
+    int watch;
     size_t streams;
 };
 
@@ -48,6 +51,7 @@ struct stream { /* one TCP connection; one question at a time */
 struct pending {
     struct nameserver *server;
     struct sockaddr_in from;
+    int udp;               /* the socket that it came to */
     struct stream *stream; /* NULL: by datagram */
     unsigned char *request;
     size_t len;
@@ -58,10 +62,9 @@ struct pending {
 static void stream_reply(struct stream *stream, const unsigned char *answer, size_t len);
 static void stream_end(struct stream *stream);
 
-static void send_to(const struct nameserver *server, const struct sockaddr_in *to,
-                    const unsigned char *answer, size_t len)
+static void send_to(int udp, const struct sockaddr_in *to, const unsigned char *answer, size_t len)
 {
-    sendto(server->udp, answer, len, MSG_DONTWAIT, (const struct sockaddr *)(const void *)to, sizeof(*to));
+    sendto(udp, answer, len, MSG_DONTWAIT, (const struct sockaddr *)(const void *)to, sizeof(*to));
 }
 
 /* ---- asking others ---- */
@@ -98,7 +101,7 @@ static void copy_answers(struct dns_writer *w, const unsigned char *message, siz
 static void reply(struct pending *p, const unsigned char *answer, size_t len)
 {
     if (!p->stream)
-        send_to(p->server, &p->from, answer, len);
+        send_to(p->udp, &p->from, answer, len);
     else if (p->stream->closed)
         stream_end(p->stream);
     else
@@ -178,17 +181,17 @@ static size_t handle(struct nameserver *server, const struct pending *from, cons
 static void on_datagram(void *arg, unsigned events UNUSED)
 {
     static unsigned char request[DNS_MESSAGE_MAX], answer[DNS_MESSAGE_MAX];
-    struct nameserver *server = arg;
+    const struct endpoint *at = arg;
     for (int i = 0; i < BATCH; i++) {
-        struct pending from = {0};
+        struct pending from = {.udp = at->udp};
         socklen_t size = sizeof(from.from);
-        ssize_t n = recvfrom(server->udp, request, sizeof(request), MSG_DONTWAIT,
+        ssize_t n = recvfrom(at->udp, request, sizeof(request), MSG_DONTWAIT,
                              (struct sockaddr *)(void *)&from.from, &size);
         if (n < 0)
             return;
-        size_t len = handle(server, &from, request, (size_t)n, answer);
+        size_t len = handle(at->server, &from, request, (size_t)n, answer);
         if (len)
-            send_to(server, &from.from, answer, len);
+            send_to(at->udp, &from.from, answer, len);
     }
 }
 
@@ -290,8 +293,9 @@ static void on_stream(void *arg, unsigned events)
 
 static void on_connection(void *arg, unsigned events UNUSED)
 {
-    struct nameserver *server = arg;
-    int fd = accept4(server->tcp, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const struct endpoint *at = arg;
+    struct nameserver *server = at->server;
+    int fd = accept4(at->tcp, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return;
     if (server->streams >= STREAMS_MAX) {
@@ -363,46 +367,19 @@ static void on_directory(void *arg, unsigned events UNUSED)
 
 /* ---- beginning ---- */
 
-static int bound_socket(const struct nameserver *server, int type, struct err **err)
+static int watch_sockets(struct nameserver *server, struct err **err)
 {
-    const struct sockaddr_in own = {
-        .sin_family = AF_INET, .sin_port = htons(53), .sin_addr = server->options.address};
-    int on = 1, size = 1 << 20;
-    auto_fd fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return err_errno(err, errno, "socket");
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-    if (bind(fd, (const struct sockaddr *)(const void *)&own, sizeof(own)) < 0)
-        return err_errno(err, errno, "port 53 of %s", inet_ntoa(server->options.address));
-    if (type == SOCK_STREAM && listen(fd, 128) < 0)
-        return err_errno(err, errno, "listening");
-    int bound = fd;
-    fd = -1;
-    return bound;
+    for (int i = 0; i < NAMESERVER_ADDRESSES; i++) {
+        const struct endpoint *at = &server->endpoints[i];
+        if (at->udp >= 0 &&
+            (!loop_fd_add(server->loop, at->udp, EPOLLIN, on_datagram, (void *)(uintptr_t)at, err) ||
+             !loop_fd_add(server->loop, at->tcp, EPOLLIN, on_connection, (void *)(uintptr_t)at, err)))
+            return -1;
+    }
+    return 0;
 }
 
-/* 1: it is a socket of this kind at our address; its number is ours from now on. */
-static bool is_ours(const struct nameserver *server, int fd, int type)
-{
-    struct sockaddr_in own = {0};
-    int kind = 0;
-    socklen_t len = sizeof(kind), own_len = sizeof(own);
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &len) == 0 && kind == type &&
-           getsockname(fd, (struct sockaddr *)(void *)&own, &own_len) == 0 && own.sin_family == AF_INET &&
-           own.sin_port == htons(53) && own.sin_addr.s_addr == server->options.address.s_addr;
-}
-
-static int own_socket(const struct nameserver *server, const int sockets[NAMESERVER_SOCKETS], int type,
-                      struct err **err)
-{
-    for (int i = 0; i < NAMESERVER_SOCKETS; i++)
-        if (is_ours(server, sockets[i], type))
-            return sockets[i];
-    return bound_socket(server, type, err);
-}
-
-static int server_open(struct nameserver *server, const int sockets[NAMESERVER_SOCKETS], struct err **err)
+static int server_open(struct nameserver *server, struct err **err)
 {
     server->watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (server->watch < 0)
@@ -410,29 +387,21 @@ static int server_open(struct nameserver *server, const int sockets[NAMESERVER_S
     if (inotify_add_watch(server->watch, server->options.directory,
                           IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE | IN_ONLYDIR) < 0)
         return err_errno(err, errno, "watching %s", server->options.directory);
-    if (load_all(server, err) < 0 || (server->udp = own_socket(server, sockets, SOCK_DGRAM, err)) < 0 ||
-        (server->tcp = own_socket(server, sockets, SOCK_STREAM, err)) < 0)
+    if (load_all(server, err) < 0 ||
+        !loop_fd_add(server->loop, server->watch, EPOLLIN, on_directory, server, err))
         return -1;
-    return loop_fd_add(server->loop, server->watch, EPOLLIN, on_directory, server, err) &&
-                   loop_fd_add(server->loop, server->udp, EPOLLIN, on_datagram, server, err) &&
-                   loop_fd_add(server->loop, server->tcp, EPOLLIN, on_connection, server, err)
-               ? 0
-               : -1;
+    return watch_sockets(server, err);
 }
 
 struct nameserver *nameserver_new(struct loop *loop, const struct nameserver_options *options,
                                   const int sockets[NAMESERVER_SOCKETS], struct err **err)
 {
     struct nameserver *server = NEW(struct nameserver);
-    *server = (struct nameserver){.options = *options, .loop = loop, .udp = -1, .tcp = -1, .watch = -1};
+    *server = (struct nameserver){.options = *options, .loop = loop, .watch = -1};
+    for (int i = 0; i < NAMESERVER_ADDRESSES; i++)
+        server->endpoints[i] = (struct endpoint){server, sockets[2 * i], sockets[2 * i + 1]};
     signal(SIGPIPE, SIG_IGN);
     server->zone = zone_new(options->domain, &options->pods);
-    server->forwarder = forwarder_new(loop, options->resolv_conf, options->address);
-    return server_open(server, sockets, err) == 0 ? server : NULL; /* or the process ends */
-}
-
-void nameserver_sockets(const struct nameserver *server, int sockets[NAMESERVER_SOCKETS])
-{
-    sockets[0] = server->udp;
-    sockets[1] = server->tcp;
+    server->forwarder = forwarder_new(loop, options->resolv_conf, options->addresses);
+    return server_open(server, err) == 0 ? server : NULL; /* or the process ends */
 }

@@ -16,25 +16,27 @@
 #include "net/netlink.h"
 
 struct loop;
+/* For each address a datagram and a listening socket; several processes may answer from the same ones. */
+enum { NAMESERVER_ADDRESSES = 2, NAMESERVER_SOCKETS = 2 * NAMESERVER_ADDRESSES };
 struct nameserver_options {
-    const char *directory;  /* of the files */
-    struct in_addr address; /* where it listens, port 53 */
-    const char *domain;     /* "cluster.local": names in it are answered here, or do not exist */
-    struct net_cidr pods;   /* A-B-C-D.NAMESPACE.pod.DOMAIN of these is A.B.C.D */
+    const char *directory;                          /* of the files */
+    struct in_addr addresses[NAMESERVER_ADDRESSES]; /* where it listens, port 53; 0: one less */
+    const char *domain;   /* "cluster.local": names in it are answered here, or do not exist */
+    struct net_cidr pods; /* A-B-C-D.NAMESPACE.pod.DOMAIN of these is A.B.C.D */
     /* In the form of resolv.conf, read again when it changes: its servers are asked for other names; a line
      * "# minik8s-upstream ADDRESS" stands for them. NULL or no server: other names are refused. */
     const char *resolv_conf;
 };
-/* A datagram and a listening socket, both bound; several processes may answer from the same ones. */
-enum { NAMESERVER_SOCKETS = 2 };
+/* "A" or "A,B". */
+int nameserver_addresses(const char *text, struct in_addr addresses[NAMESERVER_ADDRESSES], struct err **err);
+/* Where `sockets` has no such socket of these addresses, a new one; what stood there stays open. */
+int nameserver_listen(int sockets[NAMESERVER_SOCKETS], const struct in_addr addresses[NAMESERVER_ADDRESSES],
+                      struct err **err);
 struct nameserver;
-/* Answers on the loop from now on, until the process ends. options and its texts must live as long. sockets:
- * those of another name server at this address, in any numbers; what is none of them is opened. NULL: it
+/* Answers on the loop from now on, until the process ends. options and its texts must live as long. NULL: it
  * cannot begin. */
 struct nameserver *nameserver_new(struct loop *loop, const struct nameserver_options *options,
                                   const int sockets[NAMESERVER_SOCKETS], struct err **err);
-/* Borrowed. */
-void nameserver_sockets(const struct nameserver *server, int sockets[NAMESERVER_SOCKETS]);
 
 /* The parts, for tests. `request` of any content; the answer's length, at most `max` (512 … 65535); 0: there
  * is none to give, -1: somebody else has to be asked. */

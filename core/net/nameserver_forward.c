@@ -24,7 +24,7 @@
 struct forwarder {
     struct loop *loop;
     char *resolv_conf;
-    struct in_addr own, servers[SERVERS_MAX];
+    struct in_addr own[NAMESERVER_ADDRESSES], servers[SERVERS_MAX];
     size_t count;
     struct timespec changed; /* of the file, when it was read */
     size_t open;
@@ -52,8 +52,11 @@ struct asking {
 static void add_server(struct forwarder *f, const char *text, bool *marked, bool mark)
 {
     struct in_addr address;
-    if (inet_pton(AF_INET, text, &address) != 1 || address.s_addr == f->own.s_addr)
+    if (inet_pton(AF_INET, text, &address) != 1)
         return;
+    for (int i = 0; i < NAMESERVER_ADDRESSES; i++)
+        if (address.s_addr == f->own[i].s_addr)
+            return;
     if (mark && !*marked)
         f->count = 0; /* what follows stands for the servers of the file */
     *marked = *marked || mark;
@@ -86,12 +89,12 @@ static void read_servers(struct forwarder *f)
     }
 }
 
-struct forwarder *forwarder_new(struct loop *loop, const char *resolv_conf, struct in_addr own)
+struct forwarder *forwarder_new(struct loop *loop, const char *resolv_conf, const struct in_addr *own)
 {
     struct forwarder *forwarder = NEW(struct forwarder);
     forwarder->loop = loop;
     forwarder->resolv_conf = mem_strdup(resolv_conf);
-    forwarder->own = own;
+    memcpy(forwarder->own, own, sizeof(forwarder->own));
     forwarder->answers = answers_new(KEPT_MAX);
     return forwarder;
 }

@@ -113,7 +113,8 @@ size_t answers_get(struct answers *answers, const unsigned char *request, size_t
 
 struct forwarder;
 typedef void forward_done(void *arg, const unsigned char *answer, size_t len); /* len 0: nobody answered */
-struct forwarder *forwarder_new(struct loop *loop, const char *resolv_conf, struct in_addr own);
+/* own: NAMESERVER_ADDRESSES of them, which are not asked. */
+struct forwarder *forwarder_new(struct loop *loop, const char *resolv_conf, const struct in_addr *own);
 void forwarder_free(struct forwarder *forwarder); /* nothing is under way */
 bool forwarder_can(struct forwarder *forwarder);  /* there is somebody to ask */
 /* Sends the request on, under another id, unless its answer is kept; the answer has the request's id. stream:

@@ -1,9 +1,10 @@
 /*
- * resolver: names of the cluster as files that the node's name servers watch, and these as helpers: two, each
- * at an address of its own, so that names are answered while one of them is away. Does not answer queries
- * (nameserver.c does), does not translate them: the addresses are local to the node. Invariants: the
- * directory is the state, one file per key, replaced by rename, so that a killed agent loses nothing and a
- * name server never sees half a set; `helper` and `retry` are touched on the loop's thread only.
+ * resolver: names of the cluster as files that the node's name servers watch, and these as helpers: two that
+ * answer from the same sockets at both addresses, which a holder keeps open when all of them and the agent
+ * are killed. Does not answer queries (nameserver.c does), does not translate them: the addresses are local
+ * to the node. Invariants: the directory is the state, one file per key, replaced by rename, so that a killed
+ * agent loses nothing and a name server never sees half a set; sockets, helpers and `retry` are touched on
+ * the loop's thread only.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -13,20 +14,21 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "loop/helper.h"
+#include "loop/holder.h"
+#include "net/nameserver.h"
 #include "net/net_internal.h"
 
 #define RETRY_MS 5000
 #define TERMINATE_MS 3000
 #define MAX_FILE_BYTES (4u << 20)
 #define INSTANCES 2
+#define HOLDER "resolver-sockets"
+
 struct instance {
     struct resolver *resolver;
-    struct in_addr address; /* 0: there is none */
     char *pid_file, *log_path;
     atomic_int pid;
     struct helper *helper;
-    struct loop_timer *retry;
 };
 
 struct resolver {
@@ -34,8 +36,13 @@ struct resolver {
     char *hosts;
     atomic_uint refs; /* the owner's and one per posted task */
     bool closed;
+    char *addresses;                 /* "A,B" */
+    int sockets[NAMESERVER_SOCKETS]; /* -1: not open */
+    struct helper *holder;
+    struct loop_timer *retry;
     struct instance instances[INSTANCES];
 };
+
 static const char *const instance_names[INSTANCES] = {"resolver", "resolver-2"};
 
 static char *path_of(const struct net_config *config, const char *name)
@@ -49,16 +56,26 @@ static char *instance_path(const struct net_config *config, unsigned index, cons
     return path_of(config, name);
 }
 
+static char *addresses_of(const struct net_config *config)
+{
+    char first[INET_ADDRSTRLEN], spare[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, &config->dns_address, first, sizeof(first));
+    inet_ntop(AF_INET, &config->dns_spare, spare, sizeof(spare));
+    return config->dns_spare.s_addr ? mem_printf("%s,%s", first, spare) : mem_strdup(first);
+}
+
 struct resolver *resolver_new(const struct net_config *config)
 {
     struct resolver *resolver = NEW(struct resolver);
     resolver->config = config;
     resolver->hosts = path_of(config, "names");
+    resolver->addresses = addresses_of(config);
+    for (int i = 0; i < NAMESERVER_SOCKETS; i++)
+        resolver->sockets[i] = -1;
     atomic_init(&resolver->refs, 1);
     for (unsigned i = 0; i < INSTANCES; i++) {
         struct instance *instance = &resolver->instances[i];
         instance->resolver = resolver;
-        instance->address = i ? config->dns_spare : config->dns_address;
         instance->pid_file = instance_path(config, i, "pid");
         instance->log_path = instance_path(config, i, "log");
     }
@@ -73,6 +90,7 @@ static void unref(struct resolver *resolver)
         free(resolver->instances[i].pid_file);
         free(resolver->instances[i].log_path);
     }
+    free(resolver->addresses);
     free(resolver->hosts);
     free(resolver);
 }
@@ -81,8 +99,7 @@ static void on_start(void *arg, pid_t pid, bool adopted)
 {
     struct instance *instance = arg;
     atomic_store(&instance->pid, pid);
-    log_info("net", "resolver at %s %s, pid %d", inet_ntoa(instance->address),
-             adopted ? "adopted" : "started", (int)pid);
+    log_info("net", "resolver %s, pid %d", adopted ? "adopted" : "started", (int)pid);
 }
 
 static void on_exit_helper(void *arg)
@@ -97,12 +114,11 @@ static char **command_line(const struct instance *instance)
 {
     const struct resolver *resolver = instance->resolver;
     const struct net_config *config = resolver->config;
-    char address[INET_ADDRSTRLEN], pods[INET_ADDRSTRLEN];
+    char pods[INET_ADDRSTRLEN];
     auto_str options = {0};
-    inet_ntop(AF_INET, &instance->address, address, sizeof address);
     inet_ntop(AF_INET, &config->cluster_range.address, pods, sizeof pods);
     str_addf(&options, "/proc/self/exe\nresolver\n--names\n%s\n--address\n%s\n--pods\n%s/%u\n--domain\n%s",
-             resolver->hosts, address, pods, config->cluster_range.prefix,
+             resolver->hosts, resolver->addresses, pods, config->cluster_range.prefix,
              config->cluster_domain ? config->cluster_domain : "cluster.local");
     if (!str_empty(config->resolv_conf))
         str_addf(&options, "\n--resolv-conf\n%s", config->resolv_conf);
@@ -110,38 +126,117 @@ static char **command_line(const struct instance *instance)
     return str_split(options.data, '\n', &count);
 }
 
-static void start_helper(void *arg)
+static size_t n_sockets(const struct resolver *resolver)
 {
-    struct instance *instance = arg;
-    struct resolver *resolver = instance->resolver;
-    struct err *error = NULL;
-    if (resolver->closed || instance->helper || !instance->address.s_addr)
-        return;
-    auto_free char **argv = command_line(instance);
-    struct helper_options options = {.name = instance_names[instance - resolver->instances],
-                                     .argv = (const char *const *)argv,
-                                     .pid_file = instance->pid_file,
-                                     .log_path = instance->log_path,
-                                     .loop = resolver->config->loop,
-                                     .on_start = on_start,
-                                     .on_exit = on_exit_helper,
-                                     .arg = instance};
-    instance->helper = helper_new(&options, &error);
+    return resolver->config->dns_spare.s_addr ? NAMESERVER_SOCKETS : NAMESERVER_SOCKETS / 2;
+}
+
+/* Those of the agent before this one, whoever still has them; -1 for none. */
+static int take_socket(const struct resolver *resolver, unsigned index)
+{
+    int fd = holder_take(resolver->config->directory, HOLDER, index);
+    for (unsigned i = 0; i < INSTANCES && fd < 0; i++)
+        fd = helper_take_fd(resolver->instances[i].pid_file, index);
+    return fd;
+}
+
+static void close_sockets(struct resolver *resolver)
+{
+    for (int i = 0; i < NAMESERVER_SOCKETS; i++) {
+        if (resolver->sockets[i] >= 0)
+            close(resolver->sockets[i]);
+        resolver->sockets[i] = -1;
+    }
+}
+
+static int open_sockets(struct resolver *resolver, struct err **err)
+{
+    const struct in_addr addresses[NAMESERVER_ADDRESSES] = {resolver->config->dns_address,
+                                                            resolver->config->dns_spare};
+    int taken[NAMESERVER_SOCKETS];
+    for (unsigned i = 0; i < NAMESERVER_SOCKETS; i++)
+        resolver->sockets[i] = taken[i] = i < n_sockets(resolver) ? take_socket(resolver, i) : -1;
+    int result = nameserver_listen(resolver->sockets, addresses, err);
+    for (int i = 0; i < NAMESERVER_SOCKETS; i++)
+        if (taken[i] >= 0 && resolver->sockets[i] != taken[i])
+            close(taken[i]); /* it was another's */
+    if (result < 0)
+        close_sockets(resolver);
+    return result;
+}
+
+/* Name servers that do not pass theirs on, as an agent of an older version started them, hold the addresses.
+ */
+static void end_others(const struct resolver *resolver)
+{
+    for (unsigned i = 0; i < INSTANCES; i++) {
+        auto_err err = NULL;
+        if (helper_terminate(resolver->instances[i].pid_file, TERMINATE_MS, &err) < 0)
+            log_warn("net", "%s", err_message(err));
+    }
+}
+
+/* Also those that are started again by themselves have these sockets. */
+static int hold_sockets(struct resolver *resolver, struct err **err)
+{
+    if (resolver->holder)
+        return 0;
+    if (resolver->sockets[0] < 0 && open_sockets(resolver, NULL) < 0) {
+        end_others(resolver);
+        if (open_sockets(resolver, err) < 0)
+            return -1;
+    }
+    const struct holder_options options = {.directory = resolver->config->directory,
+                                           .name = HOLDER,
+                                           .what = resolver->addresses,
+                                           .fds = resolver->sockets,
+                                           .n_fds = n_sockets(resolver),
+                                           .loop = resolver->config->loop};
+    resolver->holder = holder_new(&options, err);
+    return resolver->holder ? 0 : -1;
+}
+
+static int start_helper(struct instance *instance, struct err **err)
+{
+    const struct resolver *resolver = instance->resolver;
     if (instance->helper)
+        return 0;
+    auto_free char **argv = command_line(instance);
+    const struct helper_options options = {.name = instance_names[instance - resolver->instances],
+                                           .argv = (const char *const *)argv,
+                                           .pid_file = instance->pid_file,
+                                           .log_path = instance->log_path,
+                                           .fds = resolver->sockets,
+                                           .n_fds = n_sockets(resolver),
+                                           .loop = resolver->config->loop,
+                                           .on_start = on_start,
+                                           .on_exit = on_exit_helper,
+                                           .arg = instance};
+    instance->helper = helper_new(&options, err);
+    return instance->helper ? 0 : -1;
+}
+
+static void start_all(void *arg)
+{
+    struct resolver *resolver = arg;
+    auto_err err = NULL;
+    if (resolver->closed || !resolver->config->dns_address.s_addr)
         return;
-    log_error("net", "%s: %s; trying again in %d s", options.name, err_message(error), RETRY_MS / 1000);
-    err_free(error);
-    if (!instance->retry)
-        instance->retry = loop_timer_new(resolver->config->loop, start_helper, instance);
-    loop_timer_start(instance->retry, RETRY_MS);
+    int result = hold_sockets(resolver, &err);
+    for (unsigned i = 0; i < INSTANCES && result == 0; i++)
+        result = start_helper(&resolver->instances[i], &err);
+    if (result == 0)
+        return;
+    log_error("net", "the node's name servers: %s; trying again in %d s", err_message(err), RETRY_MS / 1000);
+    if (!resolver->retry)
+        resolver->retry = loop_timer_new(resolver->config->loop, start_all, resolver);
+    loop_timer_start(resolver->retry, RETRY_MS);
 }
 
 static void start_task(void *arg)
 {
-    struct resolver *resolver = arg;
-    for (unsigned i = 0; i < INSTANCES; i++)
-        start_helper(&resolver->instances[i]);
-    unref(resolver);
+    start_all(arg);
+    unref(arg);
 }
 
 int resolver_setup(struct resolver *resolver, struct err **err)
@@ -269,7 +364,7 @@ cJSON *resolver_state(struct resolver *resolver)
     cJSON *state = cJSON_CreateObject();
     cJSON *pids = json_ensure_array(state, "pids");
     for (unsigned i = 0; i < INSTANCES; i++) {
-        if (resolver->instances[i].address.s_addr)
+        if (resolver->config->dns_address.s_addr)
             json_push(pids, cJSON_CreateNumber(atomic_load(&resolver->instances[i].pid)));
     }
     json_set_string(state, "names", resolver->hosts);
@@ -281,11 +376,11 @@ void resolver_free(struct resolver *resolver)
     if (!resolver)
         return;
     resolver->closed = true;
-    for (unsigned i = 0; i < INSTANCES; i++) {
-        struct instance *instance = &resolver->instances[i];
-        loop_timer_free(steal(&instance->retry));
-        helper_free(steal(&instance->helper));
-    }
+    loop_timer_free(steal(&resolver->retry));
+    for (unsigned i = 0; i < INSTANCES; i++)
+        helper_free(steal(&resolver->instances[i].helper));
+    helper_free(steal(&resolver->holder));
+    close_sockets(resolver);
     unref(resolver);
 }
 
@@ -299,5 +394,7 @@ int resolver_shutdown(const struct net_config *config, struct err **err)
             return -1;
         unlink(log_path);
     }
+    if (holder_shutdown(config->directory, HOLDER, err) < 0)
+        return -1;
     return file_remove_tree(hosts, err);
 }

@@ -2,18 +2,9 @@
  * podman_programs: the small static programs (programs/) that travel inside this library, so that one
  * binary is all a machine needs. CMake builds them and names the files.
  */
+#include "base/embed.h"
 #include "runtime/podman_internal.h"
 
-/* clang-format off */
-#define EMBED(name, file)                                   \
-    __asm__(".section .rodata\n"                            \
-            ".balign 16\n"                                  \
-            ".global m8_program_" name "_begin, m8_program_" name "_end\n" \
-            ".hidden m8_program_" name "_begin, m8_program_" name "_end\n" \
-            "m8_program_" name "_begin: .incbin \"" file "\"\n"            \
-            "m8_program_" name "_end:\n"                    \
-            ".previous\n")
-/* clang-format on */
 EMBED("pause", M8_PROGRAM_PAUSE);
 EMBED("oci", M8_PROGRAM_OCI);
 EMBED("monitor", M8_PROGRAM_MONITOR);

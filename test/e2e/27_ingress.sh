@@ -4,7 +4,7 @@
 #uses: curl dig jq nsenter openssl ss
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 87
+plan 116
 
 resolv_before=$(cat /etc/resolv.conf)
 start_cluster 2
@@ -61,7 +61,8 @@ k apply -f manifests/ingress/names.yaml >/dev/null
 ok "SRV of a Service's named port" until_true 5 shows "SRV[[:space:]]0 100 80 api.default.svc.cluster.local" names node-1 _http._tcp.api.default.svc.cluster.local SRV
 ok "a pod of a StatefulSet by its name" until_true 20 pod_named db-1
 matches "SRV of a headless Service names its pods" "SRV[[:space:]]0 100 8080 db-0.db.default" "$(names node-1 _http._tcp.db.default.svc.cluster.local SRV)"
-is "all ready pods of a headless Service, each first at times" 2 "$(for _ in 1 2; do names node-1 db.default.svc.cluster.local | head -1; done | sort -u | wc -l)"
+# each of the two name servers has its turns: of three answers two are one server's
+is "all ready pods of a headless Service, each first at times" 2 "$(for _ in 1 2 3; do names node-1 db.default.svc.cluster.local | head -1; done | sort -u | wc -l)"
 matches "ExternalName is a CNAME with what it leads to" "CNAME[[:space:]]api.default.svc.*[[:space:]]A[[:space:]]" "$(names node-1 alias.default.svc.cluster.local | paste -sd' ')"
 matches "PTR" "PTR[[:space:]]api.default.svc.cluster.local" "$(names node-1 -x "$(field service api '{.spec.clusterIP}')")"
 pod_ip=$(field pod db-0 '{.status.podIP}')
@@ -75,9 +76,30 @@ k delete statefulset db >/dev/null
 ok "… without pods: 503 with a page" until_true 10 shows "no pod that is ready" ask node-1 http://db.example.com/
 ok "pods that are gone have no name" until_true 10 refuses names node-1 db-0.db.default.svc.cluster.local
 
+# ---- names from outside; names that stay
+mkdir "$work/outside" && echo "198.51.100.77 far.outside.example" >"$work/outside/far"
+nsenter --net="$MINIK8S_DIR/nodes/node-2/netns" "$minik8s" resolver --names "$work/outside" --address "$(node_ip node-2)" --domain outside.example 2>"$work/outside.log" &
+outside=$!
+cp "$MINIK8S_DIR/resolv.conf" "$work/resolv.conf"
+echo "nameserver $(node_ip node-2)" >"$MINIK8S_DIR/resolv.conf" # what the nodes' name servers ask
+ok "a name from outside is asked for at the node's resolver: in a pod" until_true 5 shows 198.51.100.77 k exec toolbox-node-1 -- nslookup far.outside.example
+is "… on a node" 198.51.100.77 "$(on node-1 dig +short @169.254.20.11 far.outside.example)"
+is "… one that does not exist there" NXDOMAIN "$(on node-1 dig @169.254.20.10 none.outside.example | sed -n 's/.*status: \([A-Z]*\).*/\1/p')"
+cp "$work/resolv.conf" "$MINIK8S_DIR/resolv.conf"
+kill "$outside" && wait "$outside" 2>/dev/null
+stays() { until [ -e "$work/stop" ]; do for i in 0 1; do [ "$(on node-1 dig +short +tries=1 +time=2 "@169.254.20.1$i" shop.example.com home.default.svc.cluster.local | wc -l)" = 2 ] || echo missing; done; echo asked; done >"$work/stays"; }
+stays & asking=$!
+for i in {1..10}; do
+    k create service clusterip "other-$i" --tcp=80:80 >/dev/null
+    k annotate ingress shop "x=$i" --overwrite >/dev/null; k label service home "x=$i" --overwrite >/dev/null
+done
+k delete service other-{1..10} >/dev/null
+touch "$work/stop"; wait $asking
+is "while others come, change and go no living name is missing ($(grep -c asked "$work/stays") times asked)" "" "$(grep -v asked "$work/stays")"
+
 # ---- TLS, exact paths, expressions, rewriting
-certificate() { # NAME: makes $work/NAME.{crt,key}
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" -addext subjectAltName=DNS:secure.example.com \
+certificate() { # NAME [HOST]: makes $work/NAME.{crt,key}
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" -addext "subjectAltName=DNS:${2:-secure.example.com}" \
         -keyout "$work/$1.key" -out "$work/$1.crt" 2>/dev/null
 }
 secure() { ask node-2 --cacert "$work/$1.crt" "https://secure.example.com$2"; } # CERTIFICATE PATH
@@ -100,6 +122,40 @@ k apply -f - >/dev/null <<YAML
 YAML
 ok "a Secret that holds no certificate at all: an Event" until_true 5 shows 'CertificateInvalid: .*tls.crt' events_of secure-cert
 ok "… and the one before stays" secure_is second /v1/items "path=/internal/items"
+
+# ---- several certificates: a host has its own, by the name that a client asks for
+certificate third sni.example.com
+k create secret tls sni-cert --cert="$work/third.crt" --key="$work/third.key" >/dev/null
+k apply -f - >/dev/null <<'YAML'
+{apiVersion: minik8s.io/v1, kind: DNS, metadata: {name: sni}, spec: {host: sni.example.com, secretName: sni-cert, paths: [{path: /, service: home, port: 80}]}}
+YAML
+ok "a DNS object with a certificate: https, by its name" until_true 10 shows pod=home ask node-2 --cacert "$work/third.crt" https://sni.example.com/
+is "… at port 443 of the other node's address" home "$(ask node-1 --cacert "$work/third.crt" --resolve "sni.example.com:443:$(node_ip node-2)" https://sni.example.com/ | app)"
+ok "… the other host shows its own" secure_is second /v1/items "path=/internal/items"
+matches "a host without a certificate: the node's own" 'CN=minik8s ingress default certificate' \
+    "$(ask node-1 -kv --resolve "none.example.com:443:$(node_ip node-1)" https://none.example.com/ 2>&1)"
+matches "get ingress shows ports 80 and 443" 'sni.example.com .* 80, ?443' "$(k get ingress sni --no-headers)"
+k delete dns sni >/dev/null
+
+# ---- classes
+k apply -f - >/dev/null <<'YAML'
+{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: nginx}, spec: {controller: k8s.io/ingress-nginx}}
+---
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: theirs}, spec: {ingressClassName: nginx, rules: [{host: theirs.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: home, port: {number: 80}}}}]}}]}}
+---
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: unknown}, spec: {ingressClassName: nobody, rules: [{host: unknown.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: home, port: {number: 80}}}}]}}]}}
+---
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: ours}, spec: {ingressClassName: minik8s, rules: [{host: ours.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: home, port: {number: 80}}}}]}}]}}
+YAML
+ok "an Ingress of our class is served" until_true 10 shows pod=home ask node-1 http://ours.example.com/
+is "… one of another controller's class is not" " 404" "$(field ingress theirs '{.status.loadBalancer.ingress}') $(ask node-1 -o /dev/null -w '%{http_code}' -H 'Host: theirs.example.com' "http://$(node_ip node-1)/")"
+ok "… nor does anybody answer for its name" refuses names node-1 theirs.example.com
+ok "a class that does not exist is told" until_true 5 shows 'there is no IngressClass "nobody"' k describe ingress unknown
+k annotate ingressclass nginx ingressclass.kubernetes.io/is-default-class=true >/dev/null
+ok "another controller's class is the default: what names none is left to it" until_true 5 refuses names node-1 secure.example.com
+k delete ingressclass nginx >/dev/null
+ok "… until it is gone" until_true 10 names node-1 secure.example.com
+k delete ingress theirs unknown ours >/dev/null
 
 pki=$MINIK8S_DIR/nodes/node-1/agent/pki
 as_node() { on node-1 curl -s -m 2 -o /dev/null -w '%{http_code}' --cacert "$MINIK8S_DIR/server/pki/ca.crt" --cert "$pki/node.crt" --key "$pki/node.key" "https://$(node_ip node-1):6443/api/v1/namespaces/default/secrets/$1"; }
@@ -172,6 +228,56 @@ is "six kills at 200 requests/s: no connection is refused, late, or reset before
     "$(jq '(.reasons.refused // 0) + (.reasons.timeout // 0)' "$work/kills.json")$(grep 'new connection, state 1' "$work/kills.log")" ||
     note "$(head -n 20 "$work/kills.log")"
 ok "… what is lost was inside: $(grep -c ' new connection' "$work/kills.log") on connections of their own" test "$(grep -c ' new connection' "$work/kills.log")" -le 12
+# All that could serve is killed at one instant, and with it who would start it again: what comes meanwhile waits.
+node_1=$MINIK8S_DIR/nodes/node-1
+pid_in() { cut -d' ' -f1 "$node_1/$1" 2>/dev/null; }
+all_that_serves() { echo "$(pid_in agent.pid) $(proxy 1) $(proxy 2) $(worker 1) $(worker 2) $(pid_in network/resolver.pid) $(pid_in network/resolver-2.pid)"; }
+resolvers_run() { [ -e "/proc/$(pid_in network/resolver.pid)" ] && [ -e "/proc/$(pid_in network/resolver-2.pid)" ]; }
+answers_soon() { on node-1 curl -s -m 9 "http://$(node_ip node-1)/" && on node-1 dig +short +tries=1 +time=9 @169.254.20.10 home.default.svc.cluster.local; }
+nobody_serves() { local pid; for pid in "$@"; do [ "$(sed 's/.*) //;s/ .*//' "/proc/$pid/stat" 2>/dev/null | tr -d 'ZX')" = "" ] || return 1; done; }
+all_wait() { # COMMAND…: kills and starts again; 20 requests of each kind that come in between are answered
+    local waiting=() i address victims
+    address=$(node_ip node-1)
+    victims=$(all_that_serves)
+    kill -KILL $victims
+    until_true 5 nobody_serves $victims
+    rm -f "$work"/waiting-*
+    for i in {1..20}; do
+        on node-1 curl -s -m 30 "http://$address/" >"$work/waiting-http-$i" & waiting+=($!)
+        on node-1 dig +short +tries=1 +time=30 "@169.254.20.1$((i % 2))" home.default.svc.cluster.local >"$work/waiting-name-$i" 2>&1 & waiting+=($!)
+    done
+    sleep 0.5 # they are there before anybody is
+    "$@"
+    wait "${waiting[@]}"
+    [ "$(cat "$work"/waiting-http-* | grep -c pod=home)$(cat "$work"/waiting-name-* | grep -c "^$(field service home '{.spec.clusterIP}')\$")" = 2020 ]
+}
+ok "agent, proxies and name servers are killed at once: requests and questions that come meanwhile are answered" all_wait "$minik8s" cluster restart agent node-1 --kill
+until_true 10 both_run && until_true 10 resolvers_run
+holders=$(pid_in network/resolver-sockets.pid)" "$(pid_in agent/dns-ingress/sockets.pid)
+kill -KILL $holders
+other_holders() { [[ "$(pid_in network/resolver-sockets.pid) $(pid_in agent/dns-ingress/sockets.pid)" =~ ^[0-9]+\ [0-9]+$ ]] && [ "$(pid_in network/resolver-sockets.pid) $(pid_in agent/dns-ingress/sockets.pid)" != "$holders" ]; }
+ok "who holds the sockets for that is killed: another one does" until_true 10 other_holders
+kill_all() { kill -KILL $(pid_in podman/podman.pid) $(cut -d' ' -f1 "$MINIK8S_DIR"/nodes/node-2/podman/podman.pid); "$minik8s" cluster restart all --kill; }
+ok "… and again, with server, manager, every agent and podman" all_wait kill_all
+until_true 10 both_run && until_true 10 resolvers_run
+nsenter --net="$node_1/netns" "$(realpath "$BUILD/test/load")" "$(node_ip node-1)" 80 200 60 --log "$work/all.log" >"$work/all.json" &
+load=$!
+sleep 1
+victims=$(all_that_serves)
+since=$(now)
+kill -KILL $victims
+"$minik8s" cluster restart agent node-1 --kill
+within 1000 "killed at once at 200 requests/s: the node answers again" 10 answers_soon
+took=$(($(now) - since))
+sleep 1
+kill -TERM $load; wait $load
+note "agent, both proxies, both name servers at once: $(cat "$work/all.json")"
+is "… no connection is refused, or reset before it was accepted" 0 "$(jq '.reasons.refused // 0' "$work/all.json")$(grep 'new connection, state 1' "$work/all.log")" || note "$(head -n 20 "$work/all.log")"
+ok "… nor late, but where this machine was too busy to start them within a second ($took ms)" test "$(jq '.reasons.timeout // 0' "$work/all.json")" = 0 -o $took -gt 800
+inside=$(grep ' new connection' "$work/all.log" | grep -vc 'nothing within')
+ok "… what is lost was inside: $inside on connections of their own" test "$inside" -le 8
+until_true 10 both_run
+
 ask node-1 http://shop.example.com/shop >/dev/null # the killed ones count from 0
 matches "requests are counted per Service" 'minik8s_ingress_requests_total\{namespace="default",ingress="shop",service="shop",port="80",proxy="[12]"\} [1-9]' \
     "$(k get --raw /api/v1/nodes/node-1/proxy/metrics | grep ingress_requests)"
@@ -207,7 +313,7 @@ k apply -f - >/dev/null <<'YAML'
 YAML
 ok "overlapping paths: exact before prefixes, the longest prefix first" until_true 5 sh -c '[ "$(for p in x a/x a/b/x a/b; do "$@" "http://odd.example.com/$p"; done | sed -n "s/.*pod=\([a-z]*\)-.*/\1/p" | xargs)" = "home api shop home" ]' sh "$minik8s" cluster exec node-1 -- curl -s -m 2
 ok "a path twice in one Ingress: the first has it, and it is told" shows 'RouteConflict.*odd.example.com/a ' k describe ingress odd
-ok "a Service that leads to itself: 503" shows "no pod that is ready" ask node-1 http://odd.example.com/circle
+ok "a Service that leads to itself: 503" shows "no pod that is ready" ask node-1 -m 8 http://odd.example.com/circle
 ok "a host inside of the cluster's domain is not taken" shows 'HostReserved.*api.default.svc.cluster.local' k describe ingress odd
 is "… its Service answers as before" api "$(ask node-1 http://api.default.svc.cluster.local/ | app)"
 k delete ingress odd >/dev/null
@@ -222,10 +328,22 @@ k patch ingress shop --type=json -p '[{"op":"replace","path":"/spec/rules/0/http
 ok "a backend that does not exist: 503 that names it" until_true 5 shows "default/none:http.*does not exist" ask node-1 http://shop.example.com/api
 ok "… and an Event" until_true 5 shows 'BackendNotFound: Service "none" does not exist' events_of shop
 
+# ---- a node without power
+"$minik8s" cluster stop-node node-2 >/dev/null
+of_node_2() { cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | grep -oaE "[^ ]+ [^ ]+ [^ ]*$MINIK8S_DIR/nodes/node-[2]/[^ ]*"; }
+ok "a node without power: nothing of it runs, nor holds its sockets" refuses of_node_2
+"$minik8s" cluster start-node node-2 >/dev/null
+ok "… with power it serves again" until_true 20 sh -c "'$minik8s' cluster exec node-2 -- curl -s -m 2 http://$(node_ip node-2)/ | grep pod=home"
+
 # ---- nothing is left
+virtual=$(address shop)
 k delete ingress shop secure apps rest >/dev/null
 since=$(now)
-within 1000 "the name is gone" 5 refuses names node-1 shop.example.com
+for n in 1 2; do within 1000 "the name is gone, node-$n" 5 refuses names node-$n shop.example.com; done
+for n in 1 2; do
+    ok "no rule of the address, node-$n" until_true 5 sh -c "! '$minik8s' cluster exec node-$n -- nft list ruleset | grep -F '$virtual'"
+    ok "nobody listens on 80 and 443, node-$n" until_true 5 sh -c "! '$minik8s' cluster exec node-$n -- ss -Hltn | grep -E ':(80|443) '"
+done
 ok "no process, no file is left" until_true 5 sh -c "! ls -A '$MINIK8S_DIR'/nodes/*/agent/dns-ingress/* '$MINIK8S_DIR'/nodes/*/network/names/*example*"
 ok "no object is left" until_true 5 sh -c "[ -z \"\$('$kubectl' get ingressroutes -A -o name; '$kubectl' get service -n kube-system -o name)\" ]"
 "$minik8s" cluster down >"$work/down.log" 2>&1

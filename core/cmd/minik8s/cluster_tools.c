@@ -206,10 +206,11 @@ int cluster_restart(const struct cluster_command *command, struct err **err)
         nanosleep(&pause, NULL);
     }
     bool all = parts.server && parts.manager && parts.agents && !parts.agent;
+    /* Agents first: they start from their disks what serves there, without a server. */
     if ((all && cluster_names_start(&cluster, err) < 0) ||
+        (parts.agents && each_agent(&cluster, parts.agent, true, false, err) < 0) ||
         (parts.server && cluster_start_server(&cluster, err) < 0) ||
-        (parts.manager && cluster_start_manager(&cluster, err) < 0) ||
-        (parts.agents && each_agent(&cluster, parts.agent, true, false, err) < 0))
+        (parts.manager && cluster_start_manager(&cluster, err) < 0))
         goto out;
     result = 0;
 out:

@@ -1,10 +1,9 @@
 /*
- * minik8s resolver: a name server. A node's are started by its agent, two at two addresses, and outlive it.
- * With --twin there are two at one address, for this machine's shell, which no agent looks after: they answer
- * from the same sockets, and each starts the other again. They are given up by removing the folder of names
- * (or the link to it).
+ * minik8s resolver: a name server, which answers from the sockets that it was started with, or else opens
+ * them. A node's two are started by its agent and outlive it. With --twin there are two for this machine's
+ * shell, which no agent looks after: each starts the other again. They are given up by removing the folder of
+ * names (or the link to it).
  */
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,7 +15,7 @@
 #include "options.h"
 #include "process.h"
 
-#define FIRST_PASSED 3 /* descriptor of the first socket that a twin passes on */
+#define FIRST_PASSED 3 /* descriptor of the first socket that is passed on */
 #define ARGUMENTS_MAX 65536
 
 struct resolver {
@@ -67,13 +66,13 @@ static int start_other(struct resolver *resolver, struct err **err)
                   : str_eq(argv[i], resolver->twin)   ? resolver->pid_file
                                                       : argv[i];
     auto_free char *log = mem_printf("%.*slog", (int)strlen(resolver->twin) - 3, resolver->twin);
-    nameserver_sockets(resolver->server, resolver->sockets);
     const struct helper_options options = {.name = "the other resolver",
                                            .argv = argv,
                                            .pid_file = resolver->twin,
                                            .log_path = log,
                                            .fds = resolver->sockets,
-                                           .n_fds = NAMESERVER_SOCKETS,
+                                           .n_fds = NAMESERVER_SOCKETS /
+                                                    NAMESERVER_ADDRESSES, /* it has one address */
                                            .loop = resolver->loop,
                                            .on_exit = on_other_exit,
                                            .arg = resolver};
@@ -83,12 +82,12 @@ static int start_other(struct resolver *resolver, struct err **err)
 
 static int run(struct resolver *resolver, struct err **err)
 {
-    const int passed[NAMESERVER_SOCKETS] = {FIRST_PASSED, FIRST_PASSED + 1};
-    const int none[NAMESERVER_SOCKETS] = {-1, -1};
+    for (int i = 0; i < NAMESERVER_SOCKETS; i++)
+        resolver->sockets[i] = FIRST_PASSED + i;
     resolver->server = NULL;
-    if ((resolver->loop = loop_new(err)) != NULL)
-        resolver->server =
-            nameserver_new(resolver->loop, &resolver->options, resolver->twin ? passed : none, err);
+    if (nameserver_listen(resolver->sockets, resolver->options.addresses, err) == 0 &&
+        (resolver->loop = loop_new(err)) != NULL)
+        resolver->server = nameserver_new(resolver->loop, &resolver->options, resolver->sockets, err);
     if (!resolver->server || (resolver->twin && start_other(resolver, err) < 0))
         return -1;
     loop_run(resolver->loop); /* until a signal ends the process: there is nothing to save */
@@ -97,9 +96,10 @@ static int run(struct resolver *resolver, struct err **err)
 
 static int read_options(struct resolver *resolver, const char *address, const char *pods, struct err **err)
 {
-    if (!resolver->options.directory || !address ||
-        inet_pton(AF_INET, address, &resolver->options.address) != 1)
-        return err_set(err, ERR_BAD_REQUEST, "--names and --address (IPv4) are required; see --help");
+    if (!resolver->options.directory || !address)
+        return err_set(err, ERR_BAD_REQUEST, "--names and --address are required; see --help");
+    if (nameserver_addresses(address, resolver->options.addresses, err) < 0)
+        return -1;
     if (!resolver->twin != !resolver->pid_file || (resolver->twin && !str_ends(resolver->twin, ".pid")))
         return err_set(err, ERR_BAD_REQUEST, "--twin and --pid-file go together, and end in .pid");
     return net_cidr_parse(pods, &resolver->options.pods, err);
@@ -112,7 +112,7 @@ int command_resolver(int argc, char **argv)
     struct nameserver_options *options = &resolver.options;
     const struct option_spec specs[] = {
         {"names", OPTION_TEXT, &options->directory, "folder of files with names; followed as it changes"},
-        {"address", OPTION_TEXT, &address, "where to answer, port 53"},
+        {"address", OPTION_TEXT, &address, "where to answer, port 53: A or A,B (IPv4)"},
         {"domain", OPTION_TEXT, &options->domain,
          "names in it are answered from the folder, or do not exist"},
         {"pods", OPTION_TEXT, &pods, "range of the addresses that A-B-C-D.NAMESPACE.pod.DOMAIN may name"},

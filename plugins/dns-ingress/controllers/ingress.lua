@@ -189,7 +189,7 @@ return {
             return plan
         end
         if present then plan:delete(ROUTES, key, { uid = present.uid }, "its Ingress is gone or somebody else's") end
-        if why and present then plan:event(item, "Warning", "IngressClassNotFound", why) end
+        if why and (present or item["spec.ingressClassName"]) then plan:event(item, "Warning", "IngressClassNotFound", why) end
         if item and present then keep_status(world, plan, key, {}) end
         return plan
     end,

@@ -13,6 +13,7 @@
 
 #include "base/map.h"
 #include "base/str.h"
+#include "loop/helper.h"
 #include "node/node.h"
 
 #define INGRESS_PROXIES 2 /* processes per node; they are numbered from 1 */
@@ -32,19 +33,34 @@ void ingress_render_page(struct str *out, const char *title, const char *text);
 /* A whole HTTP answer, for `errorfile`. */
 void ingress_render_unavailable(struct str *out);
 
+/* ---- ingress_files.c: blocking ---- */
+
+struct proxy_files {
+    char *directory, *servers[2]; /* the node's name servers */
+    struct str maps[MAP_COUNT], list;
+    struct map certificates; /* file name → PEM */
+};
+/* 1: the proxies have to read their configuration anew. */
+int ingress_write_files(const struct proxy_files *files, struct err **err);
+
 /* ---- ingress_listen.c: the sockets that all proxies of this node accept from ---- */
 
 enum { INGRESS_HTTP, INGRESS_HTTPS, INGRESS_SOCKETS }; /* a proxy has them as descriptors 3 and 4 */
-/* Those of a proxy that runs (of an agent before this one), else new ones. -1: neither, and none is open. */
+/* Those of an agent before this one, if a process still has them, else new ones. -1: neither, and none is
+ * open. */
 int ingress_listen(int fds[INGRESS_SOCKETS], const char *directory, const char *address, struct err **err);
 void ingress_listen_close(int fds[INGRESS_SOCKETS]); /* those that are open, and they are -1 then */
+/* They outlive agent and proxies from now on. Freed with helper_free. */
+struct helper *ingress_hold(const int fds[INGRESS_SOCKETS], const char *directory, const char *address,
+                            struct loop *loop, struct err **err);
+int ingress_let_go(const char *directory, struct err **err); /* until now; blocking */
 /* Caller frees: directory/proxy-N.pid for each proxy N. */
 char *ingress_pid_file(const char *directory, unsigned instance);
 
 /* ---- ingress_proxy.c: the processes ---- */
 
 struct proxy;
-/* Nothing runs yet. Borrows host. */
+/* What served before serves on, with the routes that are on the disk, until proxy_set. Borrows host. */
 struct proxy *proxy_new(struct node_extension_host *host);
 /* What the files shall say from now on; takes the texts. certificates: file name → PEM text (copied, in the
  * folder certificates/), and the crt-list that names them. wanted false: no process

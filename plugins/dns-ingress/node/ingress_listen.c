@@ -1,24 +1,23 @@
 /*
- * ingress_listen: the listening sockets of ports 80 and 443, which live as long as this agent or any proxy:
- * a connection that nobody has accepted yet waits in the socket, so it survives the death of each process. A
- * new agent takes them from a proxy that runs. Nothing here blocks.
+ * ingress_listen: the listening sockets of ports 80 and 443. A connection that nobody has accepted yet waits
+ * in the socket, which agent, proxies and a holder (loop/holder.h) have open together: it survives the death
+ * of each, and of all but the holder at once. A new agent takes them from the holder, else from a proxy that
+ * runs.
  */
 #include "ingress.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "loop/helper.h"
+#include "loop/holder.h"
 
 #define BACKLOG 4096
-#define FIRST_PASSED 3 /* number of the first socket in a proxy */
+#define HOLDER "sockets"
 
 static const uint16_t ports[INGRESS_SOCKETS] = {80, 443};
 
@@ -55,31 +54,18 @@ static bool is_listening(int fd, const struct sockaddr_in *address)
            own.sin_port == address->sin_port && own.sin_addr.s_addr == address->sin_addr.s_addr;
 }
 
-/* From the process of a pid file. What comes is looked at: it may be any descriptor of any process. */
-static int take_one(const char *pid_file, int socket, const struct sockaddr_in *address)
-{
-    auto_free char *text = NULL;
-    int pid = 0;
-    if (!helper_running(pid_file) || file_read(pid_file, 256, &text, NULL, NULL) < 0 ||
-        sscanf(text, "%d", &pid) != 1)
-        return -1;
-    auto_fd process = (int)syscall(SYS_pidfd_open, pid, 0);
-    auto_fd fd = process < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, process, FIRST_PASSED + socket, 0);
-    if (fd < 0 || !is_listening(fd, address))
-        return -1;
-    int taken = fd;
-    fd = -1;
-    return taken;
-}
-
+/* What comes is looked at: it may be any descriptor of any process. */
 static int take(const char *directory, int socket, const struct sockaddr_in *address)
 {
-    for (unsigned i = 1; i <= INGRESS_PROXIES; i++) {
+    int fd = holder_take(directory, HOLDER, (unsigned)socket);
+    for (unsigned i = 1; i <= INGRESS_PROXIES && fd < 0; i++) {
         auto_free char *pid_file = ingress_pid_file(directory, i);
-        int fd = take_one(pid_file, socket, address);
-        if (fd >= 0)
-            return fd;
+        fd = helper_take_fd(pid_file, (unsigned)socket);
     }
+    if (fd >= 0 && is_listening(fd, address))
+        return fd;
+    if (fd >= 0)
+        close(fd);
     return -1;
 }
 
@@ -110,4 +96,22 @@ int ingress_listen(int fds[INGRESS_SOCKETS], const char *directory, const char *
         return -1;
     }
     return 0;
+}
+
+struct helper *ingress_hold(const int fds[INGRESS_SOCKETS], const char *directory, const char *address,
+                            struct loop *loop, struct err **err)
+{
+    auto_free char *what = mem_printf("%s:%d,%d", address, ports[INGRESS_HTTP], ports[INGRESS_HTTPS]);
+    const struct holder_options options = {.directory = directory,
+                                           .name = HOLDER,
+                                           .what = what,
+                                           .fds = fds,
+                                           .n_fds = INGRESS_SOCKETS,
+                                           .loop = loop};
+    return holder_new(&options, err);
+}
+
+int ingress_let_go(const char *directory, struct err **err)
+{
+    return holder_shutdown(directory, HOLDER, err);
 }

@@ -3,7 +3,8 @@
  * Does not know what a route is. Invariants: a file is written before a running process is told, so that one
  * that starts at any moment has it; a process that was started, adopted or read its configuration anew is
  * told everything once more, because it may have read the files a moment before; nothing runs while there is
- * no route.
+ * no route. A new agent starts what is missing from the files that are there, before it knows any route: who
+ * was killed with it serves again as soon as it can.
  */
 #include <errno.h>
 #include <signal.h>
@@ -13,10 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "auth/auth.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/random.h"
 #include "client/client.h"
 #include "ingress.h"
 #include "loop/helper.h"
@@ -26,10 +25,8 @@
 #define START_RETRY_MS 5000
 #define RETRIES_QUIET 50 /* tries before it is said: a process needs a moment to start */
 #define TERMINATE_MS 3000
-#define FILE_MAX (64u << 20)
 #define LOG_MAX (16 << 20) /* bytes of an access log; one older is kept */
 #define LOG_LOOK_MS 5000
-#define CERTIFICATE_DAYS 3650
 
 struct instance {
     struct proxy *proxy;
@@ -49,6 +46,8 @@ struct proxy {
     struct str maps[MAP_COUNT], list;
     struct str known[MAP_COUNT]; /* what every process that is not stale knows */
     struct map certificates;     /* file name → PEM */
+    struct helper *holder;
+    bool known_routes; /* proxy_set was called */
     bool wanted, dirty, busy, closed;
     struct loop_timer *timer;
     struct loop_timer *log_timer; /* runs while something is being logged */
@@ -58,9 +57,8 @@ struct proxy {
 
 struct proxy_job {
     struct proxy *proxy;
-    char *directory, *servers[2];
-    struct str maps[MAP_COUNT], known[MAP_COUNT], list;
-    struct map certificates; /* file name → PEM */
+    struct proxy_files files;
+    struct str known[MAP_COUNT];
     bool wanted;
     char *sockets[INSTANCES];
     bool ask[INSTANCES], stale[INSTANCES];
@@ -79,125 +77,17 @@ static char *path_in(const char *directory, const char *format, unsigned instanc
 
 /* ---- on the pool ---- */
 
-/* 1 if it was changed. */
-static int write_if_changed(const char *directory, const char *name, const char *text, size_t len,
-                            mode_t mode, struct err **err)
-{
-    auto_free char *path = file_join(directory, name);
-    auto_free char *now = NULL;
-    size_t now_len = 0;
-    if (file_read(path, FILE_MAX, &now, &now_len, NULL) == 0 && now_len == len &&
-        memcmp(now, text ? text : "", len) == 0)
-        return 0;
-    return file_write_atomic(path, text ? text : "", len, mode, err) < 0 ? -1 : 1;
-}
-
-static int write_str(const struct proxy_job *job, const char *name, const struct str *text, struct err **err)
-{
-    return write_if_changed(job->directory, name, str_c(text), text->len, 0644, err);
-}
-
-/* For names without a certificate of their own: the node's own, signed by nobody that a client knows. */
-static int make_default_certificate(const char *directory, struct err **err)
-{
-    auto_free char *path = file_join(directory, "default.pem"), *folder = file_join(directory, "default-ca");
-    if (file_exists(path))
-        return 0;
-    struct auth_ca *ca = auth_ca_open(folder, &clock_system, &random_system, err);
-    char *certificate = NULL, *key = NULL;
-    const char *const names[] = {"ingress.minik8s.invalid", NULL};
-    const struct auth_subject subject = {.common_name = "minik8s ingress default certificate",
-                                         .names = names,
-                                         .usage = AUTH_SERVER,
-                                         .validity_ns = CERTIFICATE_DAYS * AUTH_DAY_NS};
-    int result = ca ? auth_ca_issue(ca, &subject, &certificate, &key, err) : -1;
-    if (result == 0) {
-        auto_free char *both = mem_printf("%s%s", certificate, key);
-        result = file_write_atomic(path, both, strlen(both), 0600, err);
-    }
-    auth_ca_free(ca);
-    free(certificate);
-    free(key);
-    return result;
-}
-
-static int write_pages(const struct proxy_job *job, struct err **err)
-{
-    auto_str unavailable = {0}, none = {0}, missing = {0}, nobody = {0};
-    ingress_render_unavailable(&unavailable);
-    ingress_render_page(&none, "404 Not Found", "No Ingress leads from this host and path to a Service.");
-    ingress_render_page(&missing, "503 Service Unavailable",
-                        "The Service %[var(txn.service)] that this address leads to does not exist.");
-    ingress_render_page(&nobody, "503 Service Unavailable",
-                        "The Service behind this address has no pod that is ready. Try again in a moment.");
-    return write_str(job, "503.http", &unavailable, err) < 0 ||
-                   write_str(job, "nobody.html", &nobody, err) < 0 ||
-                   write_str(job, "404.html", &none, err) < 0 ||
-                   write_str(job, "missing.html", &missing, err) < 0
-               ? -1
-               : 0;
-}
-
-/* Only root reads them: a worker has them from its start. 1 if one was changed. */
-static int write_certificates(const struct proxy_job *job, struct err **err)
-{
-    auto_free char *folder = file_join(job->directory, "certificates");
-    size_t count;
-    int result = 0;
-    if (file_make_dirs(folder, 0700, err) < 0)
-        return -1;
-    map_each (entry, &job->certificates) {
-        int changed = write_if_changed(folder, entry->key, entry->value, strlen(entry->value), 0600, err);
-        if (changed < 0)
-            return -1;
-        result |= changed;
-    }
-    int changed = write_str(job, "certificates.list", &job->list, err);
-    auto_free char **files = changed < 0 ? NULL : file_list(folder, &count, err);
-    if (!files)
-        return -1;
-    for (size_t i = 0; i < count; i++) { /* those that the list has no more */
-        auto_free char *path = file_join(folder, files[i]);
-        if (!map_has(&job->certificates, files[i]) && unlink(path) < 0)
-            return err_errno(err, errno, "removing %s", path);
-    }
-    return result | changed;
-}
-
-static int write_files(struct proxy_job *job, struct err **err)
-{
-    if (make_default_certificate(job->directory, err) < 0 || write_pages(job, err) < 0)
-        return -1;
-    for (int i = 0; i < MAP_COUNT; i++)
-        if (write_str(job, ingress_map_names[i], &job->maps[i], err) < 0)
-            return -1;
-    int changed = write_certificates(job, err);
-    if (changed < 0)
-        return -1;
-    job->reload = changed > 0;
-    for (unsigned i = 1; i <= INSTANCES; i++) {
-        auto_str text = {0};
-        auto_free char *name = mem_printf("proxy-%u.cfg", i);
-        ingress_render_config(&text, job->directory, (const char *const *)job->servers, i);
-        changed = write_str(job, name, &text, err);
-        if (changed < 0)
-            return -1;
-        job->reload |= changed > 0;
-    }
-    return 0;
-}
-
 static int tell_map(const struct proxy_job *job, unsigned i, int map, struct err **err)
 {
-    auto_free char *path = file_join(job->directory, ingress_map_names[map]);
+    auto_free char *path = file_join(job->files.directory, ingress_map_names[map]);
     if (job->stale[i])
-        return socket_set_map(job->sockets[i], path, &job->maps[map], err);
-    if (job->known[map].len == job->maps[map].len &&
-        memcmp(str_c(&job->known[map]), str_c(&job->maps[map]), job->maps[map].len) == 0)
+        return socket_set_map(job->sockets[i], path, &job->files.maps[map], err);
+    if (job->known[map].len == job->files.maps[map].len &&
+        memcmp(str_c(&job->known[map]), str_c(&job->files.maps[map]), job->files.maps[map].len) == 0)
         return 0;
     if (map == MAP_REGEX) /* the order of its entries matters */
-        return socket_set_map(job->sockets[i], path, &job->maps[map], err);
-    return socket_change_map(job->sockets[i], path, &job->known[map], &job->maps[map], err);
+        return socket_set_map(job->sockets[i], path, &job->files.maps[map], err);
+    return socket_change_map(job->sockets[i], path, &job->known[map], &job->files.maps[map], err);
 }
 
 static int tell(struct proxy_job *job, unsigned i, struct err **err)
@@ -219,11 +109,13 @@ static void job_work(void *arg)
 {
     struct proxy_job *job = arg;
     if (!job->wanted) {
-        proxy_shutdown(job->directory, &job->err);
+        proxy_shutdown(job->files.directory, &job->err);
         return;
     }
-    if (write_files(job, &job->err) < 0)
+    int changed = ingress_write_files(&job->files, &job->err);
+    if (changed < 0)
         return;
+    job->reload = changed > 0;
     for (unsigned i = 0; i < INSTANCES; i++)
         if (job->ask[i])
             tell(job, i, &job->told[i]);
@@ -293,19 +185,19 @@ static void watch_logs(struct proxy *proxy)
 static void job_free(struct proxy_job *job)
 {
     for (int i = 0; i < MAP_COUNT; i++) {
-        str_free(&job->maps[i]);
+        str_free(&job->files.maps[i]);
         str_free(&job->known[i]);
     }
     for (int i = 0; i < INSTANCES; i++) {
         err_free(job->told[i]);
         free(job->sockets[i]);
     }
-    str_free(&job->list);
-    map_fini(&job->certificates);
+    str_free(&job->files.list);
+    map_fini(&job->files.certificates);
     err_free(job->err);
-    free(job->directory);
-    free(job->servers[0]);
-    free(job->servers[1]);
+    free(job->files.directory);
+    free(job->files.servers[0]);
+    free(job->files.servers[1]);
     free(job);
 }
 
@@ -390,8 +282,13 @@ static int start_instance(struct instance *instance, unsigned number, struct err
 static bool listen_all(struct proxy *proxy)
 {
     auto_err err = NULL;
+    if (proxy->holder)
+        return true;
     if (proxy->sockets[0] >= 0 ||
         ingress_listen(proxy->sockets, proxy->host->directory, proxy->host->address, &err) == 0)
+        proxy->holder = ingress_hold(proxy->sockets, proxy->host->directory, proxy->host->address,
+                                     proxy->host->loop, &err);
+    if (proxy->holder)
         return true;
     log_error("ingress", "%s", err_message(err));
     tell_node(proxy, "its sockets", err_message(err));
@@ -459,8 +356,8 @@ static void job_done(void *arg)
     } else {
         for (int i = 0; i < MAP_COUNT; i++) {
             str_free(&proxy->known[i]);
-            proxy->known[i] = job->maps[i];
-            job->maps[i] = (struct str){0};
+            proxy->known[i] = job->files.maps[i];
+            job->files.maps[i] = (struct str){0};
         }
         for (unsigned i = 0; i < INSTANCES; i++) {
             if (job->wanted && job->ask[i])
@@ -495,16 +392,16 @@ static void copy_texts(struct map *to, const struct map *from)
 static void fill_job(struct proxy_job *job, struct proxy *proxy)
 {
     job->proxy = proxy;
-    job->directory = mem_strdup(proxy->host->directory);
-    job->servers[0] = mem_strdup(proxy->host->dns_address);
-    job->servers[1] = mem_strdup(proxy->host->dns_spare);
+    job->files.directory = mem_strdup(proxy->host->directory);
+    job->files.servers[0] = mem_strdup(proxy->host->dns_address);
+    job->files.servers[1] = mem_strdup(proxy->host->dns_spare);
     job->wanted = proxy->wanted;
     for (int i = 0; i < MAP_COUNT; i++) {
-        str_add_n(&job->maps[i], str_c(&proxy->maps[i]), proxy->maps[i].len);
+        str_add_n(&job->files.maps[i], str_c(&proxy->maps[i]), proxy->maps[i].len);
         str_add_n(&job->known[i], str_c(&proxy->known[i]), proxy->known[i].len);
     }
-    str_add_n(&job->list, str_c(&proxy->list), proxy->list.len);
-    copy_texts(&job->certificates, &proxy->certificates);
+    str_add_n(&job->files.list, str_c(&proxy->list), proxy->list.len);
+    copy_texts(&job->files.certificates, &proxy->certificates);
     for (unsigned i = 0; i < INSTANCES; i++) {
         struct instance *instance = &proxy->instances[i];
         job->sockets[i] = mem_strdup(instance->socket);
@@ -516,7 +413,7 @@ static void fill_job(struct proxy_job *job, struct proxy *proxy)
 
 static void run(struct proxy *proxy)
 {
-    if (proxy->busy || proxy->closed || (!proxy->dirty && !any_stale(proxy)))
+    if (proxy->busy || proxy->closed || !proxy->known_routes || (!proxy->dirty && !any_stale(proxy)))
         return;
     if (!proxy->wanted) {
         unwatch_logs(proxy);
@@ -525,6 +422,7 @@ static void run(struct proxy *proxy)
             helper_free(steal(&proxy->instances[i].helper));
             proxy->instances[i].stale = false;
         }
+        helper_free(steal(&proxy->holder));
         ingress_listen_close(proxy->sockets);
     }
     struct proxy_job *job = NEW(struct proxy_job);
@@ -537,6 +435,17 @@ static void run(struct proxy *proxy)
 static void on_timer(void *arg)
 {
     run(arg);
+}
+
+/* The configurations are written last. */
+static bool files_are_there(const struct proxy *proxy)
+{
+    bool all = true;
+    for (unsigned i = 1; i <= INSTANCES; i++) {
+        auto_free char *configuration = path_in(proxy->host->directory, "cfg", i);
+        all = all && file_exists(configuration);
+    }
+    return all;
 }
 
 struct proxy *proxy_new(struct node_extension_host *host)
@@ -554,6 +463,8 @@ struct proxy *proxy_new(struct node_extension_host *host)
         proxy->instances[i].name = mem_printf("ingress proxy %u", i + 1);
         proxy->instances[i].socket = file_join(host->directory, socket);
     }
+    if (files_are_there(proxy))
+        start_all(proxy);
     return proxy;
 }
 
@@ -570,7 +481,7 @@ void proxy_set(struct proxy *proxy, struct str maps[MAP_COUNT], const struct map
     *list = (struct str){0};
     copy_texts(&proxy->certificates, certificates);
     proxy->wanted = wanted;
-    proxy->dirty = true;
+    proxy->known_routes = proxy->dirty = true;
     run(proxy);
 }
 
@@ -580,6 +491,7 @@ void proxy_free(struct proxy *proxy)
     loop_timer_stop(proxy->timer);
     loop_timer_stop(proxy->log_timer);
     unwatch_logs(proxy);
+    helper_free(steal(&proxy->holder));
     ingress_listen_close(proxy->sockets);
     if (!proxy->busy)
         proxy_destroy(proxy);
@@ -592,6 +504,8 @@ int proxy_shutdown(const char *directory, struct err **err)
         if (helper_terminate(pid_file, TERMINATE_MS, err) < 0)
             return -1;
     }
+    if (ingress_let_go(directory, err) < 0)
+        return -1;
     size_t count;
     auto_free char **files = file_exists(directory) ? file_list(directory, &count, err) : NULL;
     for (size_t i = 0; files && i < count; i++) {

@@ -156,6 +156,17 @@ return {
         testing.equal(#(routes_of(world, "unnamed")), 0)
     end,
 
+    ["a class that does not exist is said; one of an annotation may be somebody else's"] = function()
+        local world = world_of({ ingress("typo", { ingressClassName = "minik", paths = { path("/", "Prefix", "web") } }),
+            ingress("old", { annotations = { ["kubernetes.io/ingress.class"] = "nginx" }, paths = { path("/", "Prefix", "web") } }) })
+        local routes, plan = routes_of(world, "typo")
+        testing.equal(#routes, 0)
+        testing.contains(said(plan, "IngressClassNotFound"), "there is no IngressClass \"minik\"")
+        routes, plan = routes_of(world, "old")
+        testing.equal(#routes, 0)
+        testing.equal(said(plan, "IngressClassNotFound"), "")
+    end,
+
     ["certificates: named with the Secret's revision, missing ones are said"] = function()
         local secret = { apiVersion = "v1", kind = "Secret", type = "kubernetes.io/tls",
             metadata = { namespace = "default", name = "cert", uid = "s" }, data = {} }

@@ -9,15 +9,17 @@
 
 #include <cmocka.h>
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/str.h"
-#include "loop/helper.h"
+#include "loop/holder.h"
 
 struct world {
     struct loop *loop;
@@ -199,12 +201,71 @@ static void test_missing_program_is_an_error(void **state)
     assert_non_null(strstr(err_message(error), "/no/such/program"));
 }
 
+/* A socket on any port of 127.0.0.1. */
+static int listening(struct sockaddr_in *address)
+{
+    socklen_t len = sizeof(*address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    assert_int_equal(bind(fd, (struct sockaddr *)address, sizeof(*address)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)address, &len), 0);
+    assert_int_equal(listen(fd, 16), 0);
+    return fd;
+}
+
+static int connected(const struct sockaddr_in *address)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* Who listened is gone: a connection waits, and the next one that takes the socket accepts it. */
+static void test_sockets_are_held(void **state)
+{
+    struct world *w = *state;
+    struct sockaddr_in address;
+    int fd = listening(&address);
+    const struct holder_options options = {.directory = w->directory,
+                                           .name = "sockets",
+                                           .what = "any port",
+                                           .fds = &fd,
+                                           .n_fds = 1,
+                                           .loop = w->loop};
+    assert_int_equal(holder_take(w->directory, "sockets", 0), -1);
+    struct helper *holder = holder_new(&options, NULL);
+    assert_non_null(holder);
+    pid_t pid = helper_pid(holder);
+    helper_free(holder);
+    close(fd);
+    int client = connected(&address);
+    assert_true(client >= 0);
+    fd = holder_take(w->directory, "sockets", 0);
+    assert_true(fd >= 0);
+    assert_int_equal(holder_take(w->directory, "sockets", 1), -1);
+    int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(accepted >= 0);
+    holder = holder_new(&options, NULL);
+    assert_int_equal(helper_pid(holder), pid);
+    helper_free(holder);
+    close(fd), close(accepted), close(client);
+    assert_int_equal(holder_shutdown(w->directory, "sockets", NULL), 0);
+    assert_int_equal(connected(&address), -1);
+    size_t count;
+    auto_free char **left = file_list(w->directory, &count, NULL);
+    assert_int_equal(count, 0);
+    assert_int_equal(holder_take(w->directory, "sockets", 0), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_adopted_by_the_next, setup, teardown),
         cmocka_unit_test_setup_teardown(test_comes_back_after_sigkill, setup, teardown),
         cmocka_unit_test_setup_teardown(test_descriptors_are_passed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_sockets_are_held, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changed_command_replaces, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reused_pid_is_left_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_missing_program_is_an_error, setup, teardown),

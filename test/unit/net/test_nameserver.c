@@ -398,7 +398,7 @@ static void test_forwarded(void **state UNUSED)
     assert_non_null(watch);
     int file = mkstemp(path);
     assert_int_equal(write(file, text, (size_t)n), n);
-    struct forwarder *forwarder = forwarder_new(u.loop, path, (struct in_addr){0});
+    struct forwarder *forwarder = forwarder_new(u.loop, path, (struct in_addr[NAMESERVER_ADDRESSES]){{0}});
     for (unsigned i = 0; i < 4; i++) {
         unsigned char request[512];
         size_t len = dns_ask(request, (uint16_t)(0x4000 + i), "a.example.org", DNS_A);

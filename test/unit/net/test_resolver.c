@@ -54,21 +54,38 @@ static void read_reply(const unsigned char *packet, size_t got, size_t question,
     }
 }
 
-static struct reply query(const char *server, const char *name, uint16_t type)
+static int connected(const char *server, int type)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(53), .sin_addr = address_of(server)};
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* The answer to what was sent. */
+static struct reply receive(int fd, size_t question, int wait_ms)
 {
     struct reply reply = {.rcode = NO_ANSWER};
     unsigned char packet[512];
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(53), .sin_addr = address_of(server)};
-    auto_fd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct pollfd wait = {fd, POLLIN, 0};
-    size_t question = put_question(packet, name, type);
-    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0 || send(fd, packet, question, 0) < 0 ||
-        poll(&wait, 1, 1000) <= 0)
+    if (poll(&wait, 1, wait_ms) <= 0)
         return reply;
     ssize_t got = recv(fd, packet, sizeof packet, 0);
     if (got >= 12)
         read_reply(packet, (size_t)got, question, &reply);
     return reply;
+}
+
+static struct reply query(const char *server, const char *name, uint16_t type)
+{
+    unsigned char packet[512];
+    auto_fd fd = connected(server, SOCK_DGRAM);
+    size_t question = put_question(packet, name, type);
+    if (fd < 0 || send(fd, packet, question, 0) < 0)
+        return (struct reply){.rcode = NO_ANSWER};
+    return receive(fd, question, 1000);
 }
 
 /* Asks until the answer is this one; how long it took. address NULL: NXDOMAIN. */
@@ -253,28 +270,66 @@ static void test_adopted(void **state)
     assert_int_equal(query(DNS, "kept.default.svc.cluster.local", 1).count, 1);
 }
 
-/* One is stopped, then killed: the other answers. */
+static void await_other_pid(struct fixture *f, const char *path, int pid)
+{
+    double begin = now_ms();
+    while (resolver_pid_at(f, path) == pid) {
+        if (now_ms() - begin > 10000)
+            fail_msg("it was not started again");
+        poll(NULL, 0, 1);
+    }
+}
+
+/* One is stopped, then killed: the other answers, at both addresses. */
 static void test_spare(void **state)
 {
     struct fixture *f = *state;
-    int pid = resolver_pid(f), spare = resolver_pid_at(f, "resolver.pids[1]");
-    assert_int_not_equal(pid, spare);
-    set_name(f, "default/two", "two.default.svc.cluster.local", "10.96.0.71");
-    await_name("two.default.svc.cluster.local", "10.96.0.71");
-    double begin = now_ms();
-    while (query(SPARE, "two.default.svc.cluster.local", 1).count != 1 && now_ms() - begin < 5000)
-        poll(NULL, 0, 1);
     const char *const addresses[] = {DNS, SPARE}, *const paths[] = {"resolver.pids[0]", "resolver.pids[1]"};
+    assert_int_not_equal(resolver_pid_at(f, paths[0]), resolver_pid_at(f, paths[1]));
+    set_name(f, "default/two", "two.default.svc.cluster.local", "10.96.0.71");
     for (int i = 0; i < 2; i++) {
-        pid = resolver_pid_at(f, paths[i]);
+        int pid = resolver_pid_at(f, paths[i]);
         kill(pid, SIGSTOP); /* not started again meanwhile */
-        assert_int_equal(query(addresses[1 - i], "two.default.svc.cluster.local", 1).count, 1);
+        await_name("two.default.svc.cluster.local", "10.96.0.71");
+        for (int at = 0; at < 2; at++)
+            assert_int_equal(query(addresses[at], "two.default.svc.cluster.local", 1).count, 1);
         kill(pid, SIGKILL);
-        assert_int_equal(query(addresses[1 - i], "two.default.svc.cluster.local", 1).count, 1);
-        begin = now_ms();
-        while (query(addresses[i], "two.default.svc.cluster.local", 1).count != 1 && now_ms() - begin < 5000)
+        for (int at = 0; at < 2; at++)
+            assert_int_equal(query(addresses[at], "two.default.svc.cluster.local", 1).count, 1);
+        await_other_pid(f, paths[i], pid);
+    }
+}
+
+/* No agent, no name server: questions wait in the sockets, and the next agent's name servers answer them. */
+static void test_all_killed(void **state)
+{
+    struct fixture *f = *state;
+    static const char name[] = "kept.default.svc.cluster.local";
+    const char *const addresses[] = {DNS, SPARE};
+    unsigned char packet[512];
+    size_t question = put_question(packet, name, 1);
+    set_name(f, "default/kept", name, "10.96.0.41");
+    await_name(name, "10.96.0.41");
+    const int pids[] = {resolver_pid(f), resolver_pid_at(f, "resolver.pids[1]")};
+    agent_stop(f);
+    for (int i = 0; i < 2; i++) {
+        kill(pids[i], SIGKILL);
+        while (file_process_start_time(pids[i]))
             poll(NULL, 0, 1);
-        assert_int_not_equal(resolver_pid_at(f, paths[i]), pid);
+    }
+    int datagrams[2], streams[2];
+    for (int i = 0; i < 2; i++) {
+        datagrams[i] = connected(addresses[i], SOCK_DGRAM);
+        assert_int_equal(send(datagrams[i], packet, question, 0), question);
+        streams[i] = connected(addresses[i], SOCK_STREAM); /* not refused */
+        assert_true(streams[i] >= 0);
+        assert_int_equal(receive(datagrams[i], question, 50).rcode, NO_ANSWER); /* nor is this */
+    }
+    agent_start(f);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(receive(datagrams[i], question, 10000).count, 1);
+        close(datagrams[i]);
+        close(streams[i]);
     }
 }
 
@@ -331,7 +386,9 @@ static void test_shutdown(void **state)
     ok(net_linux_shutdown(&f->config, ERR));
     assert_int_equal(file_process_start_time(pid), 0);
     assert_int_equal(file_process_start_time(spare), 0);
-    assert_false(file_exists("/mnt/node/names"));
+    assert_int_equal(query(DNS, "new.default.svc.cluster.local", 1).rcode, NO_ANSWER);
+    assert_false(file_exists("/mnt/node/names") || file_exists("/mnt/node/resolver-sockets") ||
+                 file_exists("/mnt/node/resolver-sockets.pid"));
     ok(net_linux_shutdown(&f->config, ERR));
     agent_start(f);
     set_name(f, "default/new", "new.default.svc.cluster.local", "10.96.0.61");
@@ -341,15 +398,11 @@ static void test_shutdown(void **state)
 static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_headless),
-        cmocka_unit_test(test_all),
-        cmocka_unit_test(test_adopted),
-        cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_spare),
-        cmocka_unit_test(test_listens_here_only),
-        cmocka_unit_test(test_many),
-        cmocka_unit_test(test_shutdown),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_headless),
+        cmocka_unit_test(test_all),        cmocka_unit_test(test_adopted),
+        cmocka_unit_test(test_killed),     cmocka_unit_test(test_spare),
+        cmocka_unit_test(test_all_killed), cmocka_unit_test(test_listens_here_only),
+        cmocka_unit_test(test_many),       cmocka_unit_test(test_shutdown),
     };
     return cmocka_run_group_tests_name("net resolver", tests, setup, teardown);
 }
@@ -363,7 +416,7 @@ static int run_nameserver(int argc, char **argv)
         if (str_eq(argv[i], "--names"))
             options.directory = argv[i + 1];
         else if (str_eq(argv[i], "--address"))
-            options.address = address_of(argv[i + 1]);
+            ok(nameserver_addresses(argv[i + 1], options.addresses, ERR));
         else if (str_eq(argv[i], "--domain"))
             options.domain = argv[i + 1];
         else if (str_eq(argv[i], "--resolv-conf"))
@@ -371,9 +424,10 @@ static int run_nameserver(int argc, char **argv)
         else if (str_eq(argv[i], "--pods"))
             cidr(argv[i + 1], &options.pods);
     }
-    const int none[NAMESERVER_SOCKETS] = {-1, -1};
+    int sockets[NAMESERVER_SOCKETS] = {3, 4, 5, 6};
     struct loop *loop = loop_new(&err);
-    if (!nameserver_new(loop, &options, none, &err))
+    if (nameserver_listen(sockets, options.addresses, &err) < 0 ||
+        !nameserver_new(loop, &options, sockets, &err))
         return 1;
     loop_run(loop);
     return 0;
