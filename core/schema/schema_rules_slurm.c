@@ -9,7 +9,6 @@
 #include "schema/schema_private.h"
 
 #define MAX_NAME 52u /* the submitter's objects are named NAME-submitter */
-#define MAX_ARRAY_INDEX 1000000
 #define MAX_OUTPUT (INT64_C(256) << 20)
 
 static const char *file_fault(const char *name)
@@ -78,21 +77,22 @@ static void check_environment(struct validation *v, const cJSON *environment, co
     }
 }
 
-static int64_t amount_of(const cJSON *json)
+/* max 0: none. What is no quantity at all has been told already. */
+static void check_amount(struct validation *v, const cJSON *json, int64_t max, const struct schema_path *path)
 {
-    int64_t amount = -1;
-    if (cJSON_IsString(json))
-        quantity_value(json->valuestring, &amount, NULL);
-    return amount;
+    int64_t amount = 0;
+    if (!cJSON_IsString(json) || quantity_value(json->valuestring, &amount, NULL) < 0)
+        return;
+    if (amount <= 0)
+        invalid_value(v, path, json, "must be greater than zero");
+    else if (max && amount > max)
+        invalid_value(v, path, json, "must be at most 256Mi");
 }
 
 static void check_amounts(struct validation *v, const cJSON *spec, const struct schema_path *path)
 {
-    const cJSON *memory = json_get(spec, "memory"), *output = json_get(spec, "maxOutputSize");
-    if (memory && amount_of(memory) == 0)
-        invalid_value(v, SCHEMA_FIELD(path, "memory"), memory, "must be greater than zero");
-    if (output && amount_of(output) > MAX_OUTPUT)
-        invalid_value(v, SCHEMA_FIELD(path, "maxOutputSize"), output, "must be at most 256Mi");
+    check_amount(v, json_get(spec, "memory"), 0, SCHEMA_FIELD(path, "memory"));
+    check_amount(v, json_get(spec, "maxOutputSize"), MAX_OUTPUT, SCHEMA_FIELD(path, "maxOutputSize"));
     const cJSON *gpus = json_get(spec, "gpus"), *gres = json_get(spec, "gres"),
                 *type = json_get(spec, "gpuType");
     if (gres && json_int(gpus, "", 0) > 0)
@@ -120,13 +120,18 @@ static const char *array_fault(const char *text)
             return "a step must not be 0";
         if (last < first)
             return "a range must not end before it begins";
-        if (last > MAX_ARRAY_INDEX)
-            return "an index must be at most 1000000";
         if (*end == '%')
             return strtol(end + 1, NULL, 10) > 0 ? NULL : "at least one task must be allowed to run";
         p = *end ? end + 1 : end;
     }
     return NULL;
+}
+
+static void check_dependency(struct validation *v, const cJSON *dependency, const struct schema_path *path)
+{
+    if (cJSON_IsString(dependency) && strchr(dependency->valuestring, ',') &&
+        strchr(dependency->valuestring, '?'))
+        invalid_value(v, path, dependency, "either ',' (all of them) or '?' (any of them), not both");
 }
 
 static void check_change(struct validation *v, const cJSON *spec, const cJSON *old,
@@ -156,17 +161,33 @@ static void rule_gpu_job_spec(struct validation *v, const cJSON *spec, const cJS
     const char *fault = cJSON_IsString(array) ? array_fault(array->valuestring) : NULL;
     if (fault)
         invalid_value(v, SCHEMA_FIELD(path, "array"), array, "%s", fault);
+    check_dependency(v, json_get(spec, "dependency"), SCHEMA_FIELD(path, "dependency"));
     if (old)
         check_change(v, spec, old, path);
 }
 
-static void rule_gpu_job(struct validation *v, const cJSON *job, UNUSED const cJSON *old,
+/* A submitter that was cut off may still report: what has ended stays as it ended. */
+static void check_ended(struct validation *v, const cJSON *job, const cJSON *old,
+                        const struct schema_path *path)
+{
+    static const char *const fields[] = {"state", "slurmId", "exitCode", "completionTime", "results", "done"};
+    const struct schema_path status = {.up = path, .key = "status"};
+    if (v->skip_status || !json_bool(old, "status.done", false))
+        return;
+    for (size_t i = 0; i < COUNT_OF(fields); i++)
+        if (!json_equal(json_get(json_get(old, "status"), fields[i]),
+                        json_get(json_get(job, "status"), fields[i])))
+            invalid_forbidden(v, SCHEMA_FIELD(&status, fields[i]), "the job has ended");
+}
+
+static void rule_gpu_job(struct validation *v, const cJSON *job, const cJSON *old,
                          const struct schema_path *path)
 {
     const cJSON *name = json_at(job, "metadata.name");
     const struct schema_path metadata = {.up = path, .key = "metadata"};
     if (cJSON_IsString(name) && strlen(name->valuestring) > MAX_NAME)
         invalid_too_long(v, SCHEMA_FIELD(&metadata, "name"), MAX_NAME);
+    check_ended(v, job, old, path);
 }
 
 static void rule_slurm_cluster(struct validation *v, const cJSON *cluster, UNUSED const cJSON *old,

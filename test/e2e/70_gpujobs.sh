@@ -3,11 +3,8 @@
 # part is killed in the middle and comes back.
 #uses: sed grep sort uniq curl base64 mknod mkfifo cc date tail find wc sha256sum head seq jq cut
 . "$(dirname "$0")/lib.sh"
+. test/e2e/slurm.sh
 plan 72
-SLURM=/var/lib/minik8s/slurm-$story
-slurm() { local verb=$1; shift; ci/slurm "$verb" --dir "$SLURM" "$@"; }
-leave() { ci/slurm down --dir "$SLURM" >&2; finish; }
-trap leave EXIT
 
 # A pretended driver with two GPUs: its library, device nodes with the numbers of /dev/null, a pipe that tells its errors.
 export MINIK8S_GPU_ROOT=$work/gpu
@@ -16,31 +13,11 @@ cc -shared -fPIC -o "$work/gpu/usr/lib64/libnvidia-ml.so.1" test/e2e/70_gpujobs/
 mkfifo "$work/gpu/errors"
 for device in nvidia0 nvidia1 nvidiactl; do mknod "$work/gpu/dev/$device" c 1 3; done
 "$minik8s" cluster up --nodes 1 --host-names no >"$work/up.log" 2>&1 || { cat "$work/up.log"; echo "Bail out! no cluster"; exit 1; }
-manifests/images/build "$BUILD/images" submitter busybox >"$work/images.log" 2>&1 || { cat "$work/images.log"; echo "Bail out! no images"; exit 1; }
-"$minik8s" cluster load "$BUILD"/images/m8-{submitter,busybox}-1.tar || { echo "Bail out! load"; exit 1; }
-api=$(sed -n 's|^ *server: https://\(.*\)\.[0-9]*:.*|\1|p' "$MINIK8S_DIR/kubeconfig")
-slurm down
-slurm up --address "$api.254" >"$work/slurm.env" || { echo "Bail out! no slurm"; exit 1; }
-. "$work/slurm.env"
-k create secret generic slurm --from-file=jwt_hs256.key="$SLURM_JWT_KEY" >/dev/null
-sed "s|http://10.0.0.1:6820|$SLURM_REST|; s|/srv/slurm/jobs|$SLURM_JOBS|" manifests/gpu/cluster.yaml | k apply -f - >/dev/null
-# The same Slurm once more, without its REST daemon.
-echo "[$api.254]:$SLURM_SSH_PORT $(cut -d' ' -f1,2 "$SLURM/ssh/host.pub")" >"$work/known_hosts"
-k create secret generic slurm-ssh --from-file=ssh-privatekey="$SLURM_SSH_KEY" --from-file=known_hosts="$work/known_hosts" >/dev/null
-sed "s|10.0.0.1, port: 22|$api.254, port: $SLURM_SSH_PORT|; s|/srv/slurm/jobs|$SLURM_JOBS|" manifests/gpu/cluster-ssh.yaml | k apply -f - >/dev/null
-sed "s|http://10.0.0.1:6820|$SLURM_REST|; s|/srv/slurm/jobs|$SLURM_JOBS|" manifests/gpu/cluster-claim.yaml | k apply -f - >/dev/null
+start_slurm
 
 server=https://$(sed -n 's|^ *server: https://||p' "$MINIK8S_DIR/kubeconfig")
 sed -n 's/^ *certificate-authority-data: //p' "$MINIK8S_DIR/kubeconfig" | base64 -d >"$work/ca.pem"
 
-of() { field gpujob "$1" "{.status.$2}"; }
-ended() { [ "$(of "$1" done)" = true ]; }
-all_ended() { [ "$(k get gpujobs -o json | jq '[.items[] | select(.status.done != true and .metadata.name != "limited")] | length')" = 0 ]; }
-job() { # NAME SPEC (YAML flow)
-    printf 'apiVersion: minik8s.io/v1\nkind: GPUJob\nmetadata: {name: %s}\nspec: %s\n' "$1" "$2" | k apply -f - >/dev/null || note "job $1 is refused"
-}
-record() { grep "^JobId=$(of "$1" slurmId) " "$SLURM/jobcomp.log" | grep -o " $2=[^ ]*" | cut -d= -f2; } # NAME FIELD of Slurm's own log
-running() { [ "$(of "$1" state)" = Running ]; }
 refused() { # NAME PATH SPEC
     local out
     out=$(printf 'apiVersion: minik8s.io/v1\nkind: GPUJob\nmetadata: {name: bad}\nspec: %s\n' "$3" | k apply -f - 2>&1)
@@ -86,8 +63,7 @@ k delete pod gpu-d >/dev/null
 rm "$work/gpu/dev/nvidia2"
 ok "one that goes is taken away" until_true 15 has_gpus "2 2 2"
 ok "and told" until_true 5 told '^GPURemoved GPU 2 '
-echo nonsense >"$work/gpu/errors" # the driver's wait fails, and would again
-echo nonsense >"$work/gpu/errors"
+printf 'nonsense\nnonsense\n' >"$work/gpu/errors" # the driver's wait fails, and would again; opened once: then nobody may read any more
 ok "a driver that fails to tell errors is looked at once" until_true 5 told '^GPUHealthUnknown '
 k delete pods -l example=gpu --wait=false >/dev/null
 

@@ -86,14 +86,12 @@ void run_conclude(struct run *run)
 {
     const struct slurm_view *view = &run->view;
     char ended[TIME_TEXT];
+    run->ended = true;
     run_end_streams(run);
     auto_free char *out = run_tail(&run->out.tail), *errors = run_tail(&run->errors.tail);
-    struct str phase = {0};
-    run->site->ops->read(run->site, run->folder, SLURM_PRIVATE "/phase", 0, 64, &phase, NULL);
-    bool built = !str_starts(str_c(&phase), "building");
-    str_free(&phase);
+    bool built = !run_file_is(run, SLURM_PRIVATE "/phase", "building");
     auto_free char *message = message_of(run, errors);
-    time_print(view->ended ? view->ended * 1000000000 : clock_wall_ns(&clock_system), ended);
+    time_print(view->ended ? view->ended * 1000000000 : clock_wall_ns(run->clock), ended);
     cJSON *status = cJSON_CreateObject();
     json_set_string(status, "state", slurm_view_state(view));
     json_set_string(status, "reason", reason_of(run, errors, built));

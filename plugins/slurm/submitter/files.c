@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <ftw.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,8 +38,12 @@ static int copy_file(const char *from, const char *to, struct err **err)
     auto_free char *folder = slash ? mem_strndup(to, (size_t)(slash - to)) : NULL;
     if (folder && file_make_dirs(folder, 0700, err) < 0)
         return -1;
-    auto_fd out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, status.st_mode & 0777);
-    if (out < 0 || copy_bytes(in, out) < 0)
+    auto_free char *part = file_join(folder ? folder : ".",
+                                     SLURM_PRIVATE ".part"); /* whoever has the file open keeps it whole */
+    if (unlink(part) < 0 && errno != ENOENT)
+        return err_errno(err, errno, "replacing %s", part);
+    auto_fd out = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, status.st_mode & 0777);
+    if (out < 0 || copy_bytes(in, out) < 0 || rename(part, to) < 0)
         return err_errno(err, errno, "writing %s", to);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* follow: what Slurm says about the job → its status, until it has ended; what it prints → our own output. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,16 +9,20 @@
 #include "base/time.h"
 #include "submitter/run.h"
 
+#define CANCEL_MS 500   /* between two looks at a job that is being cancelled */
 #define DOUBT_POLLS 60  /* without anything new from a job of which Slurm lost track */
 #define FORGOT_POLLS 20 /* the same, if Slurm does not know it at all: it ends such jobs itself */
 
-static bool file_is(struct run *run, const char *file, const char *word)
+bool run_file_is(struct run *run, const char *file, const char *word)
 {
-    struct str text = {0};
-    int result = run->site->ops->read(run->site, run->folder, file, 0, 64, &text, NULL);
-    bool is = result == 0 && str_starts(str_c(&text), word);
-    str_free(&text);
-    return is;
+    for (unsigned tries = 0;;) {
+        auto_err error = NULL;
+        auto_str text = {0};
+        if (run->site->ops->read(run->site, run->folder, file, 0, 64, &text, &error) == 0)
+            return str_starts(str_c(&text), word);
+        if (!run_try_again(run, &tries, error))
+            return false;
+    }
 }
 
 static void set_time(cJSON *status, const char *name, int64_t seconds)
@@ -107,6 +112,25 @@ static int ask(struct run *run, bool *forgotten, struct err **err)
     return result < 0 ? err_move(err, &error) : 0;
 }
 
+/* After a lost answer Slurm may have the job twice, and ours may be the one that has left the work to the
+ * other: then that one counts. */
+static bool follow_worker(struct run *run)
+{
+    auto_str text = {0};
+    const struct slurm_site_ops *ops = run->site->ops;
+    int result = ops->read(run->site, run->folder, SLURM_PRIVATE "/job", 0, 32, &text, NULL);
+    int64_t worker = result == 0 ? strtoll(str_c(&text), NULL, 10) : 0;
+    if (worker <= 0 || worker == run->id)
+        return false;
+    log_warn("submitter", "Slurm has the job twice: %lld does the work, not %lld", (long long)worker,
+             (long long)run->id);
+    run->id = worker;
+    cJSON *status = cJSON_CreateObject();
+    json_set_int(status, "slurmId", worker);
+    run_report(run, status);
+    return true;
+}
+
 /* Only doubtful tasks are left: without a sign of life for a while, nobody knows. */
 static bool settle_doubt(struct run *run, unsigned *quiet, bool forgotten)
 {
@@ -145,11 +169,13 @@ static bool look(struct run *run, unsigned *quiet)
         return false;
     }
     const struct slurm_view *view = &run->view;
+    if (view->phase == SLURM_ENDED && follow_worker(run))
+        return false;
     if (view->doubtful && !view->running && view->pending == view->doubtful)
         return settle_doubt(run, quiet, forgotten);
     *quiet = 0;
     run->building = run->view.phase == SLURM_RUNNING && slurm_has_build(run_spec(run)) &&
-                    file_is(run, SLURM_PRIVATE "/phase", "building");
+                    run_file_is(run, SLURM_PRIVATE "/phase", "building");
     report_view(run);
     return run->view.phase == SLURM_ENDED;
 }
@@ -160,7 +186,7 @@ void run_follow(struct run *run)
     while (!look(run, &quiet)) {
         run_read_streams(run);
         if (run->cancelling)
-            usleep(500000);
+            home_pause(run->home, CANCEL_MS);
         enum home_wish wish = run->cancelling ? HOME_CANCEL : home_wait(run->home, run->poll_ms);
         if (wish != HOME_GO_ON)
             cancel(run);

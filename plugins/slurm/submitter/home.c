@@ -191,12 +191,18 @@ static void watch_once(struct home *home)
     str_free(&watch.line);
 }
 
+void home_pause(struct home *home, int64_t ms)
+{
+    (void)home;
+    const struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&pause, NULL);
+}
+
 static void *watch_always(void *arg)
 {
     for (;;) {
         watch_once(arg);
-        const struct timespec pause = {REWATCH_MS / 1000, REWATCH_MS % 1000 * 1000000};
-        nanosleep(&pause, NULL);
+        home_pause(arg, REWATCH_MS);
     }
     return NULL;
 }

@@ -25,5 +25,6 @@ int home_get_blob(struct home *home, const char *digest, char **data, size_t *le
 /* Waits at most ms for the job to change to one that is to end; true at once from then on. */
 enum home_wish { HOME_GO_ON, HOME_CANCEL, HOME_GONE };
 enum home_wish home_wait(struct home *home, int64_t ms);
+void home_pause(struct home *home, int64_t ms); /* whatever the job becomes meanwhile */
 
 #endif

@@ -128,7 +128,10 @@ static char *mounted(const struct rest *rest, const char *folder)
 
 static int rest_prepare(struct slurm_site *site, const char *staged, const char *folder, struct err **err)
 {
-    auto_free char *to = mounted(rest_of(site), folder);
+    auto_free char *to = mounted(rest_of(site), folder), *claim = file_join(to, SLURM_CLAIM);
+    struct stat status;
+    if (lstat(claim, &status) == 0)
+        return 0;
     if (file_make_dirs(to, 0700, err) < 0)
         return err_wrap(err, "making the job's folder");
     return files_copy_tree(staged, to, err);

@@ -17,8 +17,6 @@
 
 #define MAX_ALL (INT64_C(256) << 20)
 #define MAX_FILE (INT64_C(64) << 20) /* unless spec.maxOutputSize says another */
-#define RETRY_MS 1000
-#define TRIES 120
 
 static int put_blob(void *arg, const char *digest, const void *data, size_t len, struct err **err)
 {
@@ -45,7 +43,7 @@ static void lift_streams(const char *folder)
     file_remove_tree(private, NULL);
 }
 
-static int collect(struct run *run, const char *folder, struct str *refused, struct err **err)
+static int collect_once(struct run *run, const char *folder, struct str *refused, struct err **err)
 {
     auto_json streams = cJSON_CreateArray();
     auto_free char *files = file_join(folder, "files");
@@ -57,6 +55,18 @@ static int collect(struct run *run, const char *folder, struct str *refused, str
     lift_streams(folder);
     return ops->collect(run->site, run->folder, json_get(run_spec(run), "outputs"), limit_of(run), files,
                         refused, err);
+}
+
+static int collect(struct run *run, const char *folder, struct str *refused, struct err **err)
+{
+    for (unsigned tries = 0;;) {
+        auto_err error = NULL;
+        str_clear(refused);
+        if (collect_once(run, folder, refused, &error) == 0)
+            return 0;
+        if (!run_try_again(run, &tries, error))
+            return err_move(err, &error);
+    }
 }
 
 static void write_accounting(const cJSON *status, const char *folder)
@@ -71,22 +81,21 @@ static void write_accounting(const cJSON *status, const char *folder)
     file_write_atomic(path, text, strlen(text), 0644, NULL);
 }
 
-/* Sends the folder; a server that is away for a while is waited for. */
 static int send_all(struct run *run, const char *folder, struct fileset_sum *sum, struct err **err)
 {
     const struct fileset_place place = {.put = put_blob, .arg = run->home};
-    for (int i = 0;; i++) {
+    for (unsigned tries = 0;;) {
         auto_err error = NULL;
         if (fileset_send(folder, MAX_ALL, &place, sum, &error) == 0)
             return 0;
-        enum err_code code = err_code(error);
-        bool passes = code == ERR_UNAVAILABLE || code == ERR_TIMEOUT || code == ERR_UNAUTHORIZED ||
-                      code == ERR_TOO_MANY_REQUESTS || code == ERR_INTERNAL;
-        if (!passes || i == TRIES)
+        if (!run_try_again(run, &tries, error))
             return err_move(err, &error);
-        log_warn("submitter", "results: %s", err_message(error));
-        usleep(RETRY_MS * 1000);
     }
+}
+
+static void add_message(struct str *message, const char *what, const char *why)
+{
+    str_addf(message, "%s%s%s", message->len ? "; " : "", what, why);
 }
 
 /* One line of what was left out. */
@@ -95,43 +104,57 @@ static void add_refused(struct str *message, const struct run *run, struct str *
     for (char *p = refused->data; p && *p; p++)
         if (*p == '\n')
             *p = p[1] ? ',' : 0;
+    auto_free char *what = mem_printf("above spec.maxOutputSize (%s), not kept: ",
+                                      json_string_or(run_spec(run), "maxOutputSize", "64Mi"));
     if (refused->len)
-        str_addf(message, "above spec.maxOutputSize (%s), not kept: %s",
-                 json_string_or(run_spec(run), "maxOutputSize", "64Mi"), str_c(refused));
+        add_message(message, what, str_c(refused));
+}
+
+/* All of it, or without the outputs if that is too much. */
+static int send_what_fits(struct run *run, const char *folder, struct fileset_sum *sum, struct str *message)
+{
+    auto_err error = NULL;
+    auto_err again = NULL;
+    if (send_all(run, folder, sum, &error) == 0)
+        return 0;
+    if (err_code(error) == ERR_TOO_LARGE) {
+        auto_free char *files = file_join(folder, "files");
+        add_message(message, "the outputs are not kept: ", err_message(error));
+        file_remove_tree(files, NULL);
+        if (send_all(run, folder, sum, &again) == 0)
+            return 0;
+    }
+    add_message(message, "the results are not kept: ", err_message(again ? again : error));
+    return -1;
 }
 
 void run_keep_results(struct run *run, cJSON *status)
 {
-    char folder[] = "/tmp/results-XXXXXX";
+    auto_free char *folder = mem_printf("%s/results-XXXXXX", run->scratch);
     struct str refused = {0}, message = {0};
     struct fileset_sum sum = {0};
     auto_err error = NULL;
-    if (!mkdtemp(folder))
+    if (!mkdtemp(folder)) {
+        auto_free char *why = mem_printf("the results are not kept: %s: %s", folder, strerror(errno));
+        json_set_string(json_ensure_object(status, "results"), "message", why);
         return;
+    }
     if (collect(run, folder, &refused, &error) < 0)
-        str_addf(&message, "%s; ", err_message(error));
+        add_message(&message, "the outputs are not kept: ", err_message(error));
     add_refused(&message, run, &refused);
     auto_json whole = json_merge_patch(json_copy(run->reported), status);
     write_accounting(whole, folder);
-    auto_err unsent = NULL;
-    int result = send_all(run, folder, &sum, &unsent);
-    if (result < 0 && err_code(unsent) == ERR_TOO_LARGE) {
-        auto_free char *files = file_join(folder, "files");
-        auto_err again = NULL;
-        str_addf(&message, "the outputs are not kept: %s", err_message(unsent));
-        file_remove_tree(files, NULL);
-        result = send_all(run, folder, &sum, &again);
-    } else if (result < 0) {
-        str_addf(&message, "the results are not kept: %s", err_message(unsent));
-    }
+    int result = send_what_fits(run, folder, &sum, &message);
     cJSON *results = json_ensure_object(status, "results");
     if (result == 0) {
         json_set_string(results, "digest", sum.digest);
         json_set_int(results, "files", (int64_t)sum.files);
         json_set_int(results, "bytes", sum.bytes);
     }
-    if (message.len)
+    if (message.len) {
+        add_message(&message, "it stays in ", run->folder);
         json_set_string(results, "message", str_c(&message));
+    }
     str_free(&refused);
     str_free(&message);
     file_remove_tree(folder, NULL);

@@ -138,7 +138,7 @@ static int64_t memory_mib(const cJSON *spec)
     const char *memory = json_string(spec, "memory");
     if (!memory || quantity_value(memory, &bytes, NULL) < 0)
         return 0;
-    return (bytes + (1 << 20) - 1) >> 20;
+    return (bytes >> 20) + (bytes % (1 << 20) != 0);
 }
 
 static char *gres_of(const cJSON *spec)
@@ -218,9 +218,12 @@ void slurm_script(struct str *out, const cJSON *spec, const struct slurm_place *
         " || exit 1\n"
         "# Only one Slurm job works in this folder, also if it was handed over twice after a lost answer.\n"
         "job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID} task=${SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}\n"
-        "ln -s \"$job\" " SLURM_PRIVATE "/claim 2>/dev/null\n"
-        "if [ \"$(readlink " SLURM_PRIVATE "/claim)\" != \"$job\" ]; then\n"
-        "    echo \"minik8s: job $(readlink " SLURM_PRIVATE "/claim) does this already\" >&2\n"
+        "ln -s \"$job\" " SLURM_CLAIM " 2>/dev/null\n"
+        "worker=$(readlink " SLURM_CLAIM ")\n"
+        "echo \"$worker\" >" SLURM_PRIVATE "/job.$SLURM_JOB_ID && mv " SLURM_PRIVATE
+        "/job.$SLURM_JOB_ID " SLURM_PRIVATE "/job\n"
+        "if [ \"$worker\" != \"$job\" ]; then\n"
+        "    echo \"minik8s: job $worker does this already\" >&2\n"
         "    exit 0\nfi\n"
         "# A controller that has lost its start may start it again: the first start counts.\n"
         "if ! ln -s \"$(hostname):$$\" " SLURM_PRIVATE "/started$task 2>/dev/null; then\n"

@@ -2,8 +2,8 @@
  * script: from the spec of a GPUJob (checked and defaulted by the server) to what Slurm gets. Pure.
  *
  * The script lets only one Slurm job work in a folder: the first that links `claim`. So a job that was handed
- * over twice after a lost answer still runs once. It writes .minik8s/phase (building, running) and, at its
- * end, its exit code to .minik8s/rc (rc.INDEX of an array).
+ * over twice after a lost answer still runs once; .minik8s/job names the one that works. It writes
+ * .minik8s/phase (building, running) and, at its end, its exit code to .minik8s/rc (rc.INDEX of an array).
  */
 #ifndef M8_SLURM_SCRIPT_H
 #define M8_SLURM_SCRIPT_H
@@ -13,6 +13,7 @@
 #include "base/str.h"
 
 #define SLURM_PRIVATE ".minik8s" /* below the job's folder */
+#define SLURM_CLAIM SLURM_PRIVATE "/claim"
 
 struct slurm_place {
     const char *name;   /* of the GPUJob */

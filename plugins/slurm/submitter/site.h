@@ -12,7 +12,8 @@
 
 struct slurm_site;
 struct slurm_site_ops {
-    /* Makes the job's folder hold what the local folder `staged` holds. May be repeated. */
+    /* Makes the job's folder hold what the local folder `staged` holds. May be repeated; a folder in which
+     * the job works already (SLURM_CLAIM) stays as it is. */
     int (*prepare)(struct slurm_site *site, const char *staged, const char *folder, struct err **err);
     /* ERR_INVALID: refused, nothing was submitted. Any other error: unknown. */
     int (*submit)(struct slurm_site *site, const cJSON *spec, const struct slurm_place *place, int64_t *id,

@@ -233,7 +233,8 @@ static ssize_t read_text(void *arg, char *data, size_t len)
 static int command_failed(const struct transfer *transfer, struct err **err)
 {
     static const char *const passing[] = {"Unable to contact", "timed out",     "standby",   "Zero Bytes",
-                                          "Connection",        "Communication", "not found", "try again"};
+                                          "Connection",        "Communication", "not found", "try again",
+                                          "uthentication",     "Munge"};
     const char *text = str_c(&transfer->errors);
     auto_free char *line = mem_strndup(text, strcspn(text, "\n"));
     enum err_code code = strstr(text, "Invalid job id") ? ERR_NOT_FOUND : ERR_INVALID;
@@ -278,7 +279,7 @@ static int ask(struct slurm_site *site, const char *command, struct str *out, st
 static int ssh_find(struct slurm_site *site, const char *comment, int64_t *id, struct err **err)
 {
     struct str out = {0};
-    int result = ask(site, "squeue -h -t all -o '%F|%k'", &out, err);
+    int result = ask(site, "squeue -h -a -t all -o '%F|%k'", &out, err);
     *id = result == 0 ? slurm_find_lines(str_c(&out), comment) : 0;
     str_free(&out);
     return result;
@@ -323,7 +324,10 @@ static ssize_t read_archive(void *arg, char *data, size_t len)
 
 static int ssh_prepare(struct slurm_site *site, const char *staged, const char *folder, struct err **err)
 {
-    auto_free char *command = in_folder("d=@; mkdir -p -m 700 \"$d\" && tar -C \"$d\" -xf -", folder);
+    auto_free char *command =
+        in_folder("d=@; if [ -L \"$d/" SLURM_CLAIM "\" ]; then exec cat >/dev/null; fi; "
+                  "mkdir -p -m 700 \"$d\" && tar -C \"$d\" -xf -",
+                  folder);
     struct tar_writer *writer = tar_writer_new(staged, ".", err);
     if (!writer)
         return -1;

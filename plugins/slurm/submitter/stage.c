@@ -54,7 +54,7 @@ static int stage_upload(struct run *run, const char *digest, const char *folder,
 
 char *run_stage(struct run *run, struct err **err)
 {
-    char template[] = "/tmp/stage-XXXXXX";
+    auto_free char *template = mem_printf("%s/stage-XXXXXX", run->scratch);
     const cJSON *sources = json_get(run_spec(run), "sources");
     if (!mkdtemp(template)) {
         err_errno(err, errno, "making %s", template);
@@ -75,5 +75,9 @@ char *run_stage(struct run *run, struct err **err)
     json_each (file, json_get(sources, "inline"))
         if (result == 0 && cJSON_IsString(file))
             result = put(template, file->string, file->valuestring, strlen(file->valuestring), err);
-    return result < 0 ? NULL : mem_strdup(template);
+    if (result < 0) {
+        file_remove_tree(template, NULL);
+        return NULL;
+    }
+    return steal(&template);
 }

@@ -55,8 +55,14 @@ static void forward(struct run_stream *stream, const char *text, size_t len)
 static bool read_piece(struct run *run, const char *name, int64_t *offset, struct str *text)
 {
     auto_free char *file = mem_printf(SLURM_PRIVATE "/%s", name);
-    if (run->site->ops->read(run->site, run->folder, file, *offset, CHUNK, text, NULL) < 0)
-        return false;
+    for (unsigned tries = 0;;) {
+        auto_err error = NULL;
+        if (run->site->ops->read(run->site, run->folder, file, *offset, CHUNK, text, &error) == 0)
+            break;
+        str_clear(text); /* what came before the failure is read again */
+        if (!run_try_again(run, &tries, error))
+            return false;
+    }
     *offset += (int64_t)text->len;
     return text->len == CHUNK;
 }
@@ -157,8 +163,14 @@ bool run_read_streams(struct run *run)
         return read_stream(run, &run->out) | read_stream(run, &run->errors);
     auto_str list = {0};
     run->any_grew = false;
-    if (run->site->ops->list(run->site, run->folder, &list, NULL) < 0)
-        return false; /* what it prints is not lost: the next pass reads it */
+    for (unsigned tries = 0;;) {
+        auto_err error = NULL;
+        if (run->site->ops->list(run->site, run->folder, &list, &error) == 0)
+            break;
+        if (!run_try_again(run, &tries, error))
+            return false; /* what it prints is not lost: the next pass reads it */
+        str_clear(&list);
+    }
     run_each_file(run, &list, read_task);
     run_each_file(run, &list, end_task);
     return run->any_grew;

@@ -27,7 +27,7 @@ static bool is_final(const struct err *error)
 static bool give_up(struct run *run, const char *state, const char *reason, const char *message)
 {
     char now[TIME_TEXT];
-    time_print(clock_wall_ns(&clock_system), now);
+    time_print(clock_wall_ns(run->clock), now);
     cJSON *status = cJSON_CreateObject();
     json_set_string(status, "state", state);
     json_set_string(status, "reason", reason);
@@ -61,7 +61,7 @@ static int record_attempt(struct run *run, struct err **err)
 {
     char now[TIME_TEXT];
     const char *pod = getenv("POD_UID");
-    time_print(clock_wall_ns(&clock_system), now);
+    time_print(clock_wall_ns(run->clock), now);
     auto_json status = cJSON_CreateObject();
     cJSON *attempt = json_ensure_object(status, "attempt");
     json_set_string(attempt, "pod", pod ? pod : "");
@@ -69,6 +69,7 @@ static int record_attempt(struct run *run, struct err **err)
     return home_report(run->home, status, json_string(run->job, "metadata.resourceVersion"), err);
 }
 
+/* False: the job is gone, or another submitter has brought it to its end. */
 static bool read_again(struct run *run)
 {
     auto_err error = NULL;
@@ -79,7 +80,7 @@ static bool read_again(struct run *run)
         run->place.uid = json_string(job, "metadata.uid");
         run->id = json_int(job, "status.slurmId", 0);
     }
-    return job || err_code(error) != ERR_NOT_FOUND;
+    return job ? !json_bool(job, "status.done", false) : err_code(error) != ERR_NOT_FOUND;
 }
 
 /* How long ago the last attempt began; -1: there was none. */
@@ -89,7 +90,7 @@ static int64_t attempt_age_ms(const struct run *run)
     const char *time = json_string(run->job, "status.attempt.time");
     if (!time || time_parse(time, &at, NULL) < 0)
         return -1;
-    int64_t age = (clock_wall_ns(&clock_system) - at) / 1000000;
+    int64_t age = (clock_wall_ns(run->clock) - at) / 1000000;
     return age < 0 ? 0 : age;
 }
 
@@ -125,8 +126,10 @@ static bool submit_now(struct run *run)
     auto_err error = NULL;
     int64_t id = 0;
     if (record_attempt(run, &error) < 0) {
-        if (err_code(error) != ERR_CONFLICT)
+        if (err_code(error) != ERR_CONFLICT) {
             log_warn("submitter", "recording the attempt: %s", err_message(error));
+            home_pause(run->home, RETRY_MS);
+        }
         return true; /* the job is read again */
     }
     if (run->site->ops->submit(run->site, run_spec(run), &run->place, &id, &error) == 0)
@@ -156,9 +159,8 @@ static bool wait_for_slurm(struct run *run)
 
 bool run_submit(struct run *run)
 {
-    if (attempt_age_ms(run) < 0 && !wait_for_slurm(run))
-        return false;
-    if (!prepare_files(run))
+    /* Who finds an attempt finds the files too, and perhaps Slurm at work with them. */
+    if (attempt_age_ms(run) < 0 && !(wait_for_slurm(run) && prepare_files(run)))
         return false;
     for (;;) {
         bool doubt = attempt_age_ms(run) >= 0 && !settle_attempt(run);
@@ -168,7 +170,7 @@ bool run_submit(struct run *run)
         if (!doubt && wish != HOME_GO_ON)
             return give_up(run, "Cancelled", "Cancelled", "cancelled before Slurm had it");
         if (doubt && wish != HOME_GO_ON)
-            usleep(RETRY_MS * 1000);
+            home_pause(run->home, RETRY_MS);
         if (!doubt && !submit_now(run))
             return false;
         if (run->id)

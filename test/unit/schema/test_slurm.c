@@ -1,6 +1,8 @@
 /* GPUJob and SlurmCluster: what Slurm would refuse is refused here, by path; what may change. */
 #include "schema_test.h"
 
+#include "base/file.h"
+
 #define JOB(spec) "{'metadata':{'name':'j','namespace':'d'},'spec':{" spec "}}"
 #define RUN "'run':'true'"
 
@@ -57,25 +59,85 @@ static void what_slurm_refuses(void **state)
             mem_printf("{'metadata':{'name':'j','namespace':'d'},'spec':{%s}}", all[i].spec);
         expect_causes(state, "gpujob", NULL, job, all[i].causes);
     }
-    const char *const malformed[] = {"'partition':'a b'",
-                                     "'account':'a;b'",
-                                     "'qos':'$x'",
-                                     "'constraint':'a b'",
-                                     "'gres':'gpu=1'",
-                                     "'timeLimit':'1:99'",
-                                     "'array':'a'",
-                                     "'dependency':'after 5'",
-                                     "'modules':['a b']",
-                                     "'cluster':'Not A Name'",
-                                     "'gpus':1,'gpuType':'h 100'"};
-    for (size_t i = 0; i < COUNT_OF(malformed); i++) {
-        auto_free char *job =
-            mem_printf("{'metadata':{'name':'j','namespace':'d'},'spec':{" RUN ",%s}}", malformed[i]);
+}
+
+/* A value that is refused for every field, and the path that tells it. */
+static const struct {
+    const char *path, *spec;
+} refused[] = {
+    {"spec.cluster", "'cluster':'Not A Name'"},
+    {"spec.sources.inline", "'sources':{'inline':{'../x':''}}"},
+    {"spec.sources.configMap.name", "'sources':{'configMap':{'name':'Not A Name'}}"},
+    {"spec.sources.upload.digest", "'sources':{'upload':{'digest':'1234'}}"},
+    {"spec.build", "'build':7"},
+    {"spec.run", "'run':7"},
+    {"spec.partition", "'partition':'a b'"},
+    {"spec.account", "'account':'a;b'"},
+    {"spec.qos", "'qos':'$x'"},
+    {"spec.constraint", "'constraint':'a b'"},
+    {"spec.nodes", "'nodes':0"},
+    {"spec.tasks", "'tasks':2000000"},
+    {"spec.cpusPerTask", "'cpusPerTask':70000"},
+    {"spec.memory", "'memory':'1 GB'"},
+    {"spec.memory", "'memory':'-1'"},
+    {"spec.gpus", "'gpus':-1"},
+    {"spec.gpuType", "'gpus':1,'gpuType':'h 100'"},
+    {"spec.gres", "'gres':'gpu=1'"},
+    {"spec.timeLimit", "'timeLimit':'1:99'"},
+    {"spec.timeLimit", "'timeLimit':'soon'"},
+    {"spec.modules[1]", "'modules':['a','a b']"},
+    {"spec.environment[A]", "'environment':{'A':7}"},
+    {"spec.array", "'array':'a'"},
+    {"spec.array", "'array':'0-2000000'"},
+    {"spec.dependency", "'dependency':'after 5'"},
+    {"spec.dependency", "'dependency':'afterok:1,afterany:2?singleton'"},
+    {"spec.outputs[0]", "'outputs':['/etc/passwd']"},
+    {"spec.maxOutputSize", "'maxOutputSize':'much'"},
+    {"spec.maxOutputSize", "'maxOutputSize':'-1Mi'"},
+    {"spec.cancel", "'cancel':'yes'"},
+    {"spec.ttlSecondsAfterFinished", "'ttlSecondsAfterFinished':-1"},
+    {"spec.gpu", "'gpu':1"}, /* no such field */
+};
+
+static void every_field_is_refused_by_its_path(void **state)
+{
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        bool own_run = strcmp(refused[i].path, "spec.run") == 0;
+        auto_free char *job = mem_printf("{'metadata':{'name':'j','namespace':'d'},'spec':{%s%s}}",
+                                         own_run ? "" : RUN ",", refused[i].spec);
         auto_json json = from_text(job);
-        auto_free char *causes = validate(kind_of(*state, "gpujob"), json, NULL);
-        if (!strstr(causes, "Invalid value") || strchr(causes, '\n'))
-            fail_msg("%s → %s", malformed[i], causes);
+        struct err *err = NULL;
+        const struct schema_kind *kind = kind_of(*state, "gpujob");
+        int result = schema_check(kind, json, SCHEMA_STRICT, NULL, &err);
+        auto_free char *causes = result < 0 ? causes_of(err) : validate(kind, json, NULL);
+        const char *at = strstr(causes, refused[i].path);
+        if (!at || !strchr(":[\"", at[strlen(refused[i].path)]) || strchr(causes, '\n'))
+            fail_msg("%s → %s", refused[i].spec, causes);
     }
+}
+
+/* test/golden/fields.tsv names all fields that there are. */
+static void no_field_is_left_out(void **state)
+{
+    (void)state;
+    auto_free char *text = NULL;
+    size_t n = 0, len = 0, fields = 0;
+    assert_int_equal(file_read(MINIK8S_SOURCE_DIR "/test/golden/fields.tsv", 4 << 20, &text, &len, NULL), 0);
+    auto_free char **lines = str_split(text, '\n', &n);
+    for (size_t i = 0; i < n; i++) {
+        if (!str_starts(lines[i], "GPUJob\tspec."))
+            continue;
+        const char *path = strchr(lines[i], '\t') + 1;
+        size_t path_len = strcspn(path, "\t[");
+        bool found = false;
+        for (size_t at = 0; at < COUNT_OF(refused); at++)
+            found = found || (strncmp(refused[at].path, path, path_len) == 0 &&
+                              strcspn(refused[at].path, "[") == path_len);
+        if (!found)
+            fail_msg("no refused value for %.*s", (int)path_len, path);
+        fields++;
+    }
+    assert_in_range(fields, 20, 100);
 }
 
 static void only_its_end_may_change(void **state)
@@ -90,6 +152,27 @@ static void only_its_end_may_change(void **state)
         "{'metadata':{'name':'a123456789012345678901234567890123456789012345678901234','namespace':'d'},'"
         "spec':{" RUN "}}",
         "metadata.name: Too long: may not be more than 52 bytes");
+}
+
+/* A submitter that was cut off may report to a job that another has brought to its end. */
+static void what_has_ended_stays(void **state)
+{
+    static const char ended[] = "{'metadata':{'name':'j','namespace':'d'},'spec':{" RUN
+                                "},'status':{'state':'Failed','slurmId':1,'done':true}}";
+    auto_json old = from_text(ended);
+    auto_json same = from_text(ended);
+    auto_json other = from_text(ended);
+    const struct schema_kind *kind = kind_of(*state, "gpujob");
+    struct err *err = NULL;
+    schema_default(kind, old);
+    schema_default(kind, same);
+    schema_default(kind, other);
+    json_set_at(same, "status.message", cJSON_CreateString("x"));
+    json_set_at(other, "status.slurmId", cJSON_CreateNumber(2));
+    assert_int_equal(schema_validate(kind, same, old, true, &err), 0);
+    assert_int_equal(schema_validate(kind, other, old, true, &err), -1);
+    auto_free char *causes = causes_of(err);
+    assert_string_equal(causes, "status.slurmId: Forbidden: the job has ended");
 }
 
 #define CLUSTER(more)                                                                                        \
@@ -138,8 +221,13 @@ static void devices_are_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_program_is_enough),     cmocka_unit_test(what_slurm_refuses),
-        cmocka_unit_test(only_its_end_may_change), cmocka_unit_test(clusters),
+        cmocka_unit_test(a_program_is_enough),
+        cmocka_unit_test(what_slurm_refuses),
+        cmocka_unit_test(every_field_is_refused_by_its_path),
+        cmocka_unit_test(no_field_is_left_out),
+        cmocka_unit_test(only_its_end_may_change),
+        cmocka_unit_test(what_has_ended_stays),
+        cmocka_unit_test(clusters),
         cmocka_unit_test(devices_are_whole),
     };
     return cmocka_run_group_tests(tests, setup_schema, teardown_schema);
