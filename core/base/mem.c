@@ -50,6 +50,13 @@ void *mem_copy(const void *data, size_t size)
     return copy;
 }
 
+void mem_set_text(char **field, const char *text)
+{
+    char *copy = mem_strdup(text);
+    free(*field);
+    *field = copy;
+}
+
 char *mem_strdup(const char *text)
 {
     return text ? mem_copy(text, strlen(text) + 1) : NULL;

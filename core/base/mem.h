@@ -15,7 +15,8 @@ void *mem_alloc(size_t size);               /* zeroed; never NULL */
 void *mem_array(size_t count, size_t size); /* zeroed, overflow-checked */
 void *mem_resize(void *pointer, size_t count, size_t size);
 void *mem_copy(const void *data, size_t size);
-char *mem_strdup(const char *text); /* NULL → NULL */
+char *mem_strdup(const char *text);                /* NULL → NULL */
+void mem_set_text(char **field, const char *text); /* a copy; frees what was there */
 char *mem_strndup(const char *text, size_t n);
 char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

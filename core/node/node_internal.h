@@ -247,11 +247,16 @@ struct pod_call { /* an asynchronous action: keeps the pod in memory */
 struct pod_call *pod_call_new(struct pod *pod, enum plan_action_type type, size_t container);
 /* Frees the call; NULL if the agent let go of the pod meanwhile, else the pod (borrowed). */
 struct pod *pod_call_end(struct pod_call *call);
-/* pod_actions.c */
+/* pod_sandbox.c, pod_image.c */
 void pod_sandbox_action(struct pod *pod, enum plan_action_type type);
+void pod_image_action(struct pod *pod, struct container *c);
+/* pod_actions.c */
+#define POD_FIRST_RETRY_MS 1000
+int64_t pod_retry_at(const struct pod *pod, unsigned failures); /* back-off; monotonic ms */
+void pod_set_waiting(struct container *c, const char *reason, const char *message);
 void pod_container_action(struct pod *pod, enum plan_action_type type, size_t index);
-void pod_remove_old(struct pod *pod);
 /* pod_stop.c */
+void pod_remove_old(struct pod *pod);
 void pod_stop_action(struct pod *pod, enum plan_action_type type, size_t index);
 void pod_delete_object(struct pod *pod);
 

@@ -26,13 +26,6 @@ void pod_ended_fini(struct pod_ended *ended)
     *ended = (struct pod_ended){0};
 }
 
-static void replace(char **field, const char *value)
-{
-    char *copy = mem_strdup(value);
-    free(*field);
-    *field = copy;
-}
-
 /* ---- the end of a container */
 
 /* The last bytes of a file; NULL: it is empty or absent. */
@@ -54,7 +47,7 @@ static void read_message(struct container *c)
     auto_free char *path = mem_printf("%s/termination/%s-%u", directory, c->name, c->attempt);
     auto_free char *text = file_end(path, MESSAGE_MAX);
     if (!str_empty(text)) {
-        replace(&c->message, text);
+        mem_set_text(&c->message, text);
         return;
     }
     const char *policy = json_string(c->spec, "terminationMessagePolicy");
@@ -63,7 +56,7 @@ static void read_message(struct container *c)
     auto_free char *log = pod_log_path(c->pod, c->name, c->attempt),
                    *tail = node_log_tail(log, MESSAGE_LOG_LINES, MESSAGE_LOG_MAX);
     if (!str_empty(tail))
-        replace(&c->message, tail);
+        mem_set_text(&c->message, tail);
 }
 
 static int64_t backoff_ms(struct container *c, int64_t ran_ms)
@@ -115,8 +108,8 @@ void pod_observe_container(struct pod *pod, struct container *c, const struct ru
     bool was_running = c->plan.exists && c->plan.state == RUNTIME_RUNNING;
     bool had_ended = c->plan.exists && c->plan.state == RUNTIME_EXITED;
     c->seen_in = pod->node->list_number;
-    replace(&c->id, seen->id);
-    replace(&c->image_id, seen->image_id);
+    mem_set_text(&c->id, seen->id);
+    mem_set_text(&c->image_id, seen->image_id);
     c->plan.exists = true;
     c->plan.state = seen->state;
     c->plan.exit_code = seen->exit_code;
@@ -185,7 +178,7 @@ static void observe_sandbox(struct pod *pod, struct runtime_container **list, si
     pod->sandbox_state = newest->state;
     bool same = pod->sandbox_pid == newest->pid;
     pod->sandbox_pid = newest->pid;
-    replace(&pod->sandbox_id, newest->id);
+    mem_set_text(&pod->sandbox_id, newest->id);
     if (!same && newest->state == RUNTIME_RUNNING) {
         pod->adopted = true;
         pod->attached = false; /* attaching again is harmless, and heals what was cut off half-way */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sim.h"
+#include "sim_objects.h"
 
 struct quiet {
     struct sim_world *world;
@@ -25,38 +26,6 @@ static void wrong(struct quiet *q, const char *format, ...)
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     q->wrong = mem_strdup(text);
-}
-
-static const char *name_of(const cJSON *object)
-{
-    return json_string_or(object, "metadata.name", "?");
-}
-
-static bool is_deleting(const cJSON *object)
-{
-    return json_string(object, "metadata.deletionTimestamp") != NULL;
-}
-
-static bool is_terminal(const cJSON *pod)
-{
-    const char *phase = json_string_or(pod, "status.phase", "");
-    return str_eq(phase, "Succeeded") || str_eq(phase, "Failed");
-}
-
-static bool is_ready(const cJSON *pod)
-{
-    json_each (condition, json_at(pod, "status.conditions"))
-        if (str_eq(json_string(condition, "type"), "Ready"))
-            return str_eq(json_string(condition, "status"), "True");
-    return false;
-}
-
-static bool owned_by(const cJSON *object, const cJSON *owner)
-{
-    json_each (reference, json_at(object, "metadata.ownerReferences"))
-        if (str_eq(json_string(reference, "uid"), json_string(owner, "metadata.uid")))
-            return true;
-    return false;
 }
 
 static bool has_labels(const cJSON *object, const cJSON *wanted)
@@ -81,7 +50,7 @@ static void check_pods(struct quiet *q)
             wrong(q, "pod %s is still being deleted", name_of(pod));
         else if (!node)
             wrong(q, "pod %s is not bound", name_of(pod));
-        else if (!is_terminal(pod) && !is_ready(pod))
+        else if (!is_terminal(pod) && !condition_holds(pod, "Ready"))
             wrong(q, "pod %s on %s is not ready: %s", name_of(pod), node,
                   json_string_or(pod, "status.containerStatuses[0].state.waiting.reason",
                                  json_string_or(pod, "status.phase", "?")));
@@ -205,8 +174,8 @@ static void check_slices(struct quiet *q)
 {
     json_each (service, q->services)
         json_each (pod, json_at(service, "spec.selector") ? q->pods : NULL)
-            if (has_labels(pod, json_at(service, "spec.selector")) && is_ready(pod) && !is_deleting(pod) &&
-                !in_a_slice(q, name_of(service), json_string(pod, "metadata.uid")))
+            if (has_labels(pod, json_at(service, "spec.selector")) && condition_holds(pod, "Ready") &&
+                !is_deleting(pod) && !in_a_slice(q, name_of(service), json_string(pod, "metadata.uid")))
                 wrong(q, "pod %s is ready and in no slice of %s", name_of(pod), name_of(service));
     json_each (slice, q->slices)
         json_each (endpoint, json_get(slice, "endpoints")) {
@@ -248,7 +217,7 @@ static void check_table(struct quiet *q, const struct sim_node *n)
         if (!map_has(&table.services, key))
             wrong(q, "Service %s is not in the table of %s", name_of(service), n->name);
         json_each (pod, q->pods) {
-            if (!has_labels(pod, selector) || !is_ready(pod) || is_deleting(pod))
+            if (!has_labels(pod, selector) || !condition_holds(pod, "Ready") || is_deleting(pod))
                 continue;
             wanted++;
             auto_free char *line =

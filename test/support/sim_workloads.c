@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "sim.h"
+#include "sim_objects.h"
 
 #define CORE "/api/v1/namespaces/default"
 #define APPS "/apis/apps/v1/namespaces/default"
@@ -23,38 +24,6 @@ static const char *const kept[] = {"pods/",  "jobs.batch/",    "statefulsets.app
 static uint64_t dice(struct sim_world *w, uint64_t sides)
 {
     return random_below(&w->story, sides);
-}
-
-static const char *name_of(const cJSON *object)
-{
-    return json_string_or(object, "metadata.name", "?");
-}
-
-static bool is_deleting(const cJSON *object)
-{
-    return json_string(object, "metadata.deletionTimestamp") != NULL;
-}
-
-static bool is_terminal(const cJSON *pod)
-{
-    const char *phase = json_string_or(pod, "status.phase", "");
-    return str_eq(phase, "Succeeded") || str_eq(phase, "Failed");
-}
-
-static bool condition_holds(const cJSON *object, const char *type)
-{
-    json_each (condition, json_at(object, "status.conditions"))
-        if (str_eq(json_string(condition, "type"), type))
-            return str_eq(json_string(condition, "status"), "True");
-    return false;
-}
-
-static bool owned_by(const cJSON *object, const cJSON *owner)
-{
-    json_each (reference, json_at(object, "metadata.ownerReferences"))
-        if (str_eq(json_string(reference, "uid"), json_string(owner, "metadata.uid")))
-            return true;
-    return false;
 }
 
 /* ---- laws at every commit ---- */

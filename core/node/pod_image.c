@@ -1,0 +1,167 @@
+/*
+ * pod_image: a container's image is looked for and pulled, by its pull policy and with the pod's
+ * imagePullSecrets.
+ */
+#include <string.h>
+
+#include "node/node_internal.h"
+
+static enum runtime_pull pull_policy(const struct container *c)
+{
+    const char *policy = json_string(c->spec, "imagePullPolicy");
+    if (str_eq(policy, "Always"))
+        return RUNTIME_PULL_ALWAYS;
+    return str_eq(policy, "Never") ? RUNTIME_PULL_NEVER : RUNTIME_PULL_IF_NOT_PRESENT;
+}
+
+static void image_failed(struct pod *pod, struct container *c, const struct err *err)
+{
+    const char *image = json_string_or(c->spec, "image", "");
+    c->failures++;
+    c->plan.retry_at = pod_retry_at(pod, c->failures);
+    if (err_code(err) == ERR_INVALID) { /* another try says the same; the back-off ends with a new spec */
+        pod_set_waiting(c, "InvalidImageName", err_message(err));
+        pod_event(pod, c, "Warning", "InspectFailed", "Failed to inspect image \"%s\": %s", image,
+                  err_message(err));
+        pod_event(pod, c, "Warning", "Failed", "Error: InvalidImageName");
+        return;
+    }
+    if (pull_policy(c) == RUNTIME_PULL_NEVER) {
+        auto_free char *message =
+            mem_printf("Container image \"%s\" is not present with pull policy of Never", image);
+        pod_set_waiting(c, "ErrImageNeverPull", message);
+        pod_event(pod, c, "Warning", "ErrImageNeverPull", "%s", message);
+        return;
+    }
+    auto_free char *backing_off = mem_printf("Back-off pulling image \"%s\": %s", image, err_message(err));
+    pod_set_waiting(c, c->failures > 1 ? "ImagePullBackOff" : "ErrImagePull",
+                    c->failures > 1 ? backing_off : err_message(err));
+    pod_event(pod, c, "Warning", "Failed", "Failed to pull image \"%s\": %s", image, err_message(err));
+    pod_event(pod, c, "Warning", "Failed", "Error: ErrImagePull");
+    pod_event(pod, c, "Normal", "BackOff", "Back-off pulling image \"%s\"", image);
+}
+
+/* .dockerconfigjson of the first imagePullSecret that has one; NULL: none. */
+static char *pull_auth(const struct pod *pod)
+{
+    json_each (reference, json_at(pod->object, "spec.imagePullSecrets")) {
+        auto_free char *key = mem_printf("secrets/%s", json_string_or(reference, "name", ""));
+        const char *text =
+            json_string(json_get(json_get(pod->references, key), "data"), "['.dockerconfigjson']");
+        unsigned char *data = NULL;
+        size_t len;
+        if (text && str_unbase64(text, strlen(text), &data, &len) == 0) {
+            char *auth = mem_strndup((char *)data, len);
+            free(data);
+            return auth;
+        }
+    }
+    return NULL;
+}
+
+struct pulled {
+    int64_t begun_ms, took_ms;
+    char *image;
+};
+
+static bool has_name(const cJSON *listed, const char *image)
+{
+    json_each (name, json_get(listed, "names"))
+        if (cJSON_IsString(name) &&
+            (str_eq(name->valuestring, image) ||
+             (str_starts(name->valuestring, image) && str_eq(name->valuestring + strlen(image), ":latest"))))
+            return true;
+    return false;
+}
+
+/* The size is only known to the list of images; the container does not wait for it. */
+static void on_pulled_size(void *arg, cJSON *images, struct err *err UNUSED)
+{
+    struct pod_call *call = arg;
+    struct pulled *pulled = call->data;
+    size_t index = call->container;
+    auto_json list = images;
+    struct pod *pod = pod_call_end(call);
+    int64_t size = 0;
+    json_each (listed, list)
+        if (has_name(listed, pulled->image))
+            size = json_int(listed, "sizeBytes", 0);
+    if (pod)
+        pod_event(pod, &pod->containers[index], "Normal", "Pulled",
+                  "Successfully pulled image \"%s\" in %lld ms. Image size: %lld bytes.", pulled->image,
+                  (long long)pulled->took_ms, (long long)size);
+    free(pulled->image);
+    free(pulled);
+}
+
+static void say_pulled(struct pod *pod, struct container *c, int64_t took_ms)
+{
+    struct pulled *pulled = NEW(struct pulled);
+    *pulled = (struct pulled){.took_ms = took_ms, .image = mem_strdup(json_string_or(c->spec, "image", ""))};
+    struct pod_call *call = pod_call_new(pod, PLAN_IMAGE, c->index);
+    call->data = pulled;
+    pod->node->runtime->ops->images(pod->node->runtime, on_pulled_size, call);
+}
+
+static void on_image(void *arg, const char *image_id, struct err *err);
+
+static void pull(struct pod *pod, struct container *c)
+{
+    auto_free char *auth = pull_auth(pod);
+    struct pod_call *call = pod_call_new(pod, PLAN_IMAGE, c->index);
+    struct pulled *pulled = NEW(struct pulled); /* this is the pull, not the look whether it is there */
+    pulled->begun_ms = node_now(pod->node);
+    call->data = pulled;
+    pod_event(pod, c, "Normal", "Pulling", "Pulling image \"%s\"", json_string_or(c->spec, "image", ""));
+    pod->node->runtime->ops->image(pod->node->runtime, json_string_or(c->spec, "image", ""), pull_policy(c),
+                                   auth, on_image, call);
+}
+
+static void on_image(void *arg, const char *image_id, struct err *err)
+{
+    struct pod_call *call = arg;
+    struct pulled *begun = call->data;
+    bool pulled = begun != NULL;
+    int64_t begun_ms = pulled ? begun->begun_ms : 0;
+    size_t index = call->container;
+    free(begun);
+    struct pod *pod = pod_call_end(call);
+    if (!pod)
+        return;
+    struct container *c = &pod->containers[index];
+    if (err && !pulled && err_code(err) == ERR_NOT_FOUND && pull_policy(c) == RUNTIME_PULL_IF_NOT_PRESENT) {
+        pull(pod, c);
+        return;
+    }
+    c->plan.busy = false;
+    const char *image = json_string_or(c->spec, "image", "");
+    if (err_code(err) == ERR_CANCELLED || err_code(err) == ERR_UNAVAILABLE) {
+        c->plan.retry_at = node_now(pod->node) + POD_FIRST_RETRY_MS;
+    } else if (err) {
+        image_failed(pod, c, err);
+    } else {
+        c->plan.image_ready = true;
+        c->failures = 0;
+        mem_set_text(&c->image_id, image_id);
+        pod_set_waiting(c, NULL, NULL);
+        if (pulled)
+            node_pull_finished(pod->node);
+        if (pulled)
+            say_pulled(pod, c, node_now(pod->node) - begun_ms);
+        else
+            pod_event(pod, c, "Normal", "Pulled", "Container image \"%s\" already present on machine", image);
+    }
+    pod_look(pod);
+}
+
+void pod_image_action(struct pod *pod, struct container *c)
+{
+    c->plan.busy = true;
+    if (pull_policy(c) == RUNTIME_PULL_ALWAYS) {
+        pull(pod, c);
+        return;
+    }
+    pod->node->runtime->ops->image(pod->node->runtime, json_string_or(c->spec, "image", ""),
+                                   RUNTIME_PULL_NEVER, NULL, on_image,
+                                   pod_call_new(pod, PLAN_IMAGE, c->index));
+}
