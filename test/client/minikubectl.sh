@@ -115,6 +115,25 @@ says "get: nothing there" 0 "No resources found in $space namespace" k get svc
 says "get -w shows changes and ends" 0 'settings +1' k get cm settings -w --timeout=1s
 
 says "describe pod" 0 '^Events:' k describe pod "$pod"
+k apply -f - >"$work/out" 2>&1 <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: full}
+spec:
+  nodeSelector: {no: such}
+  hostNetwork: true
+  restartPolicy: Never
+  dnsPolicy: None
+  dnsConfig: {nameservers: [10.9.9.53]}
+  hostAliases: [{ip: 10.9.9.9, hostnames: [far.example]}]
+  securityContext: {fsGroup: 3456}
+  containers:
+    - {name: c, image: "$image", imagePullPolicy: Never, workingDir: /var, ports: [{containerPort: 8080, hostPort: 8080}], lifecycle: {preStop: {sleep: {seconds: 1}}}}
+YAML
+for shown in 'hostNetwork: +true' 'Restart Policy: +Never' 'DNS Policy: +None' '10.9.9.53' 'far.example' 'fsGroup: 3456' 'Pull Policy: +Never' 'Working Dir: +/var' 'hostPort: 8080' 'preStop' "Image: +$image"; do
+    says "describe pod shows $shown" 0 "$shown" k describe pod full
+done
+k delete pod full --now >"$work/out" 2>&1
 says "describe by the beginning of a name" 0 "^Name: +$pod" k describe pod app-
 says "describe node" 0 '^Allocat' "$program" describe nodes
 says "logs take the first container and say so" 0 'Defaulted container "main" out of: main, side' k logs "$pod"
@@ -214,6 +233,13 @@ says "never over an older one" 1 'is there already' k backup one
 says "cluster-info" 0 '^Kubernetes control plane is running at https://' k cluster-info
 says "auth can-i" 0 '^yes$' k auth can-i create deployments
 says "auth whoami" 0 '^Username ' k auth whoami
+says "create token" 0 '^ey' k create token default --duration=10m
+says "it is the account's" 0 "system:serviceaccount:$space:default" k --token="$(k create token default)" auth whoami
+says "for too short a time" 1 'spec.expirationSeconds: Invalid value: 60' k create token default --duration=1m
+says "bound to nothing" 1 'bound-object-name is required' k create token default --bound-object-kind=Pod
+says "bound to what is not there" 1 'pods "none" not found' k create token default --bound-object-kind=Pod --bound-object-name=none
+same "for an audience, as JSON" vault k create token default --audience=vault -o 'jsonpath={.spec.audiences[0]}'
+says "… and for nobody else" 1 'Unauthorized' k --token="$(k create token default --audience=vault)" get pods
 says "auth can-i --list" 0 '^\*\.\*' k auth can-i --list
 says "config view shows no keys" 0 'DATA\+OMITTED' k config view
 says "completion" 0 '^complete .*minikubectl$' k completion bash

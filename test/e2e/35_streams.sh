@@ -3,7 +3,7 @@
 # port-forward, run, debug; what goes wrong is told before anything begins.
 #uses: script
 . "$(dirname "$0")/lib.sh"
-plan 59
+plan 63
 
 start_cluster 2
 k apply -f manifests/streams/ >"$work/apply.log" 2>&1 || note "$(cat "$work/apply.log")"
@@ -110,6 +110,14 @@ says "run" 'pod/plain created' run plain --image=localhost/m8-busybox:1 --env=A=
 is "with its words, labels and environment" "sleep y b" "$(k get pod plain -o 'jsonpath={.spec.containers[0].args[0]} {.metadata.labels.x} {.spec.containers[0].env[0].value}')"
 ok "debug --copy-to: a copy with another command" k debug talker --copy-to=talker-copy --container=lines --image=localhost/m8-busybox:1 -- sleep 500
 is "which is its" "sleep 500" "$(k get pod talker-copy -o 'jsonpath={.spec.containers[?(@.name=="lines")].command[*]}')"
+
+target=$({ echo 'cat /proc/[0-9]*/cmdline | tr "\0" " "'; sleep 1; } | timeout 20 "$kubectl" debug -i talker --image=localhost/m8-busybox:1 --target=web -- sh 2>"$work/debug")
+matches "debug --target: a container in the pod, that sees the other's processes" 'httpd -f -p 127.0.0.1:9000' "$target" || note "$(cat "$work/debug")"
+is "whose pod goes on" "0 0" "$(k get pod talker -o 'jsonpath={.status.containerStatuses[?(@.name=="web")].restartCount} {.status.containerStatuses[?(@.name=="lines")].restartCount}')"
+address=$(field node node-2 '{.status.addresses[?(@.type=="InternalIP")].address}')
+seen=$({ echo 'ip -4 addr show; cat /host/proc/1/comm'; sleep 1; } | timeout 20 "$kubectl" debug -i node/node-2 --image=localhost/m8-busybox:1 -- sh 2>"$work/debug")
+matches "debug node/NODE: its network and files" "inet $address/.* $(cat /proc/1/comm)\$" "$(tr '\n' ' ' <<<"$seen" | sed 's/ *$//')" || note "$(cat "$work/debug")"
+says "debug of a container that is not there" 'container nope is not in pod talker' debug talker --image=x --target=nope
 
 # --- the server's words, before the upgrade ---
 k create -f - >/dev/null <<<'{"apiVersion":"v1","kind":"Pod","metadata":{"name":"nowhere"},"spec":{"nodeSelector":{"no":"such"},"containers":[{"name":"a","image":"localhost/m8-busybox:1"}]}}'

@@ -3,7 +3,7 @@
 # restarts: manifests/pods shown in force from outside.
 #uses: sed grep awk seq tr
 . "$(dirname "$0")/lib.sh"
-plan 49
+plan 50
 start_cluster 1
 
 PODS=manifests/pods
@@ -68,6 +68,7 @@ ok "an ephemeral container runs once in a running pod" until_true 10 says 0 look
 is "with its command, args, workingDir, env, user, mounts, and its targetContainerName's processes" "/var,1000,to look,sleep infinity ,gate" \
     "$(k logs gate -c look | tr '\n' ',' | sed 's/,$//')"
 is "terminationMessagePath" seen "$(look message | tr -d '\n')"
+ok "describe shows it" grep -qE '^Ephemeral Containers:' <<<"$(k describe pod gate)"
 is "the pod stays what it was: ready, nothing restarted" "True 0" "$(condition gate Ready status) $(restarts gate)"
 add '{"spec":{"ephemeralContainers":[{"name":"wait","image":"localhost/m8-busybox:1","stdin":true,"stdinOnce":true,"command":["sh","-c","cat; echo over"]},{"name":"term","image":"localhost/m8-busybox:1","tty":true,"command":["sh","-c","tty"]}]}}' >/dev/null
 waiting=

@@ -60,6 +60,13 @@ static void container_state(const char *title, const cJSON *state)
     }
 }
 
+static void container_text(const char *title, const cJSON *container, const char *member)
+{
+    const char *text = json_string(container, member);
+    if (!str_empty(text))
+        printf("    %-16s %s\n", title, text);
+}
+
 static void containers(const cJSON *pod, const char *spec_list, const char *status_list, const char *title)
 {
     const cJSON *list = json_at(pod, spec_list);
@@ -78,9 +85,13 @@ static void containers(const cJSON *pod, const char *spec_list, const char *stat
         printf("    %-16s %s\n    %-16s %lld\n",
                "Ready:", json_bool(status, "ready", false) ? "True" : "False",
                "Restart Count:", (long long)json_int(status, "restartCount", 0));
+        container_text("Pull Policy:", container, "imagePullPolicy");
+        container_text("Working Dir:", container, "workingDir");
+        container_text("Target:", container, "targetContainerName");
         static const char *const parts[] = {
-            "command",      "args",          "ports",          "env",          "envFrom",        "resources",
-            "volumeMounts", "livenessProbe", "readinessProbe", "startupProbe", "securityContext"};
+            "command",        "args",         "ports",           "env",
+            "envFrom",        "resources",    "volumeMounts",    "livenessProbe",
+            "readinessProbe", "startupProbe", "securityContext", "lifecycle"};
         for (size_t i = 0; i < COUNT_OF(parts); i++) {
             auto_free char *heading = mem_printf("    %s", parts[i]);
             describe_block(heading, json_get(container, parts[i]), 6);
@@ -122,6 +133,20 @@ static void scheduling(const cJSON *pod)
             parts("Nodes", json_string(condition, "message"));
 }
 
+/* How the pod differs from one of which nothing is said. */
+static void pod_settings(const cJSON *pod)
+{
+    static const char *const flags[] = {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"};
+    static const char *const blocks[] = {"securityContext", "hostAliases", "dnsConfig", "imagePullSecrets",
+                                         "readinessGates"};
+    const cJSON *spec = json_get(pod, "spec");
+    for (size_t i = 0; i < COUNT_OF(flags); i++)
+        if (json_bool(spec, flags[i], false))
+            describe_field(flags[i], "true");
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        describe_block(blocks[i], json_get(spec, blocks[i]), 2);
+}
+
 static void describe_pod(struct kubectl *k UNUSED, const cJSON *pod)
 {
     describe_path("Node", pod, "spec.nodeName");
@@ -131,8 +156,14 @@ static void describe_pod(struct kubectl *k UNUSED, const cJSON *pod)
     describe_path("IP", pod, "status.podIP");
     describe_path("Controlled By", pod, "metadata.ownerReferences[0].name");
     describe_path("QoS Class", pod, "status.qosClass");
+    describe_path("Service Account", pod, "spec.serviceAccountName");
+    describe_path("Restart Policy", pod, "spec.restartPolicy");
+    describe_path("Grace Period", pod, "spec.terminationGracePeriodSeconds");
+    describe_path("DNS Policy", pod, "spec.dnsPolicy");
+    pod_settings(pod);
     containers(pod, "spec.initContainers", "status.initContainerStatuses", "Init Containers");
     containers(pod, "spec.containers", "status.containerStatuses", "Containers");
+    containers(pod, "spec.ephemeralContainers", "status.ephemeralContainerStatuses", "Ephemeral Containers");
     describe_conditions(pod);
     describe_block("Volumes", json_at(pod, "spec.volumes"), 2);
     describe_map("Node-Selectors", json_at(pod, "spec.nodeSelector"));
