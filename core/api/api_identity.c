@@ -7,8 +7,6 @@
 
 #include "api/api_internal.h"
 
-#define SERVICE_ACCOUNT "system:serviceaccount:"
-
 void identity_fill(struct identity *identity, const char *user, const char *const *groups, const char *uid)
 {
     auth_identity_set(&identity->who, user, uid, groups);
@@ -36,9 +34,9 @@ bool identity_is_present(struct api *api, const char *resource, const char *name
 /* A token of a service account ends with the account, and with what it is bound to. */
 static int check_account(struct api *api, const struct auth_identity *who, struct err **err)
 {
-    if (!str_starts(who->user, SERVICE_ACCOUNT))
+    if (!str_starts(who->user, AUTH_ACCOUNT_PREFIX))
         return 0;
-    const char *namespace = who->user + strlen(SERVICE_ACCOUNT), *colon = strchr(namespace, ':');
+    const char *namespace = who->user + strlen(AUTH_ACCOUNT_PREFIX), *colon = strchr(namespace, ':');
     if (!colon)
         return err_set(err, ERR_UNAUTHORIZED, "Unauthorized");
     auto_free char *space = mem_strndup(namespace, (size_t)(colon - namespace));
@@ -79,7 +77,7 @@ int identity_read(struct api *api, const struct http_request *request, struct id
         auth_authenticate_certificate(request->certificate_user, request->certificate_groups, &identity->who);
     }
     identity->node = auth_identity_node(&identity->who);
-    return 0;
+    return identity_impersonate(api, request, identity, err);
 }
 
 static int fail_forbidden(const struct identity *identity, const struct access *access, const char *reason,

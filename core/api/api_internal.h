@@ -52,9 +52,13 @@ struct identity {
     const char *node; /* NAME of system:node:NAME in group system:nodes (points into who), else NULL */
 };
 void identity_fini(struct identity *identity);
-/* ERR_UNAUTHORIZED for credentials that are wrong; no credentials: system:anonymous. */
+/* ERR_UNAUTHORIZED for credentials that are wrong; no credentials: system:anonymous. With those headers, whom
+ * it acts as. */
 int identity_read(struct api *api, const struct http_request *request, struct identity *identity,
                   struct err **err);
+/* Becomes the user of the headers Impersonate-…, if there are any. ERR_BAD_REQUEST, ERR_FORBIDDEN. */
+int identity_impersonate(struct api *api, const struct http_request *request, struct identity *identity,
+                         struct err **err);
 
 /* Who a token is, for those of that audience. ERR_UNAUTHORIZED. */
 int identity_of_token(struct api *api, const char *token, const char *audience, struct identity *identity,

@@ -8,7 +8,6 @@
 #include "api/api_internal.h"
 
 #define RBAC ".rbac.authorization.k8s.io"
-#define SERVICE_ACCOUNT "system:serviceaccount:"
 
 /* Called for each rule that holds for the identity; true ends the walk. */
 typedef bool on_rule(void *arg, const cJSON *rule);
@@ -41,7 +40,7 @@ static bool is_subject(const struct auth_identity *identity, const cJSON *subjec
     if (!str_eq(kind, "ServiceAccount"))
         return false;
     const char *namespace = json_string_or(subject, "namespace", binding_namespace ? binding_namespace : "");
-    auto_free char *user = mem_printf(SERVICE_ACCOUNT "%s:%s", namespace, name);
+    auto_free char *user = mem_printf(AUTH_ACCOUNT_PREFIX "%s:%s", namespace, name);
     return str_eq(user, identity->user);
 }
 

@@ -266,7 +266,7 @@ static int make_token(struct call *call, cJSON *request, struct err **err)
     auto_free char *uid = account_uid(call, err);
     if (!uid)
         return -1;
-    auto_free char *user = mem_printf("system:serviceaccount:%s:%s", call->namespace, call->name);
+    auto_free char *user = mem_printf(AUTH_ACCOUNT_PREFIX "%s:%s", call->namespace, call->name);
     auto_free char *group = mem_printf("system:serviceaccounts:%s", call->namespace);
     const char *groups[] = {"system:serviceaccounts", group, NULL};
     struct auth_identity identity = {0};

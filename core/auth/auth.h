@@ -24,6 +24,7 @@
 #define AUTH_SERVER_GROUP "system:minik8s:server"
 #define AUTH_NODES "system:nodes"
 #define AUTH_NODE_PREFIX "system:node:"
+#define AUTH_ACCOUNT_PREFIX "system:serviceaccount:" /* NAMESPACE:NAME */
 #define AUTH_AUTHENTICATED "system:authenticated"
 #define AUTH_ANONYMOUS "system:anonymous"
 #define AUTH_UNAUTHENTICATED "system:unauthenticated"

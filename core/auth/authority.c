@@ -106,14 +106,12 @@ static char *sign(const struct auth_authority *authority, const char *text, size
     return auth_base64url(mac, sizeof mac);
 }
 
-static const char account_prefix[] = "system:serviceaccount:";
-
 /* As Kubernetes writes it: {"namespace", "serviceaccount": {"name", "uid"}, "pod": {"name", "uid"}}. */
 static void add_references(cJSON *claims, const struct auth_identity *identity)
 {
-    if (!str_starts(identity->user, account_prefix))
+    if (!str_starts(identity->user, AUTH_ACCOUNT_PREFIX))
         return;
-    const char *namespace = identity->user + sizeof account_prefix - 1, *colon = strchr(namespace, ':');
+    const char *namespace = identity->user + strlen(AUTH_ACCOUNT_PREFIX), *colon = strchr(namespace, ':');
     if (!colon)
         return;
     cJSON *references = json_ensure_object(claims, "kubernetes.io");

@@ -253,8 +253,8 @@ static void prepare_headers(struct http_pending *p, const struct http_call *call
     auto_free char *type = mem_printf("Content-Type:%s%s", call->content_type ? " " : "",
                                       call->content_type ? call->content_type : "");
     add_header(p, type);
-    if (p->client->identity->authorization)
-        add_header(p, p->client->identity->authorization);
+    for (char **line = p->client->identity->lines; *line; line++)
+        add_header(p, *line);
     for (size_t i = 0; i < call->n_headers; i++) {
         auto_free char *line = mem_printf("%s%s%s", call->headers[i].name,
                                           *call->headers[i].value ? ": " : ";", call->headers[i].value);

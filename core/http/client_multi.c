@@ -35,6 +35,16 @@ static int keep_pem(int *fd, const char *text, struct err **err)
     return text && *fd < 0 ? -1 : 0;
 }
 
+static char **header_lines(const struct http_client_options *options)
+{
+    char **lines = mem_array(options->n_headers + 2, sizeof *lines), **line = lines;
+    if (options->bearer_token)
+        *line++ = mem_printf("Authorization: Bearer %s", options->bearer_token);
+    for (size_t i = 0; i < options->n_headers; i++)
+        *line++ = mem_printf("%s: %s", options->headers[i].name, options->headers[i].value);
+    return lines;
+}
+
 struct client_identity *client_identity_new(const struct http_client_options *options, struct err **err)
 {
     struct client_identity *identity = NEW(struct client_identity);
@@ -49,8 +59,7 @@ struct client_identity *client_identity_new(const struct http_client_options *op
     host = host ? host + 3 : "";
     identity->host = mem_strndup(host, strcspn(host, "/"));
     identity->unix_path = mem_strdup(options->unix_path);
-    if (options->bearer_token)
-        identity->authorization = mem_printf("Authorization: Bearer %s", options->bearer_token);
+    identity->lines = header_lines(options);
     if (!identity->tls && !str_starts(identity->base_url, "http://"))
         err_set(err, ERR_INVALID, "not an http or https address: %s", identity->base_url);
     else if (keep_pem(&identity->ca_fd, options->ca_pem, err) == 0 &&
@@ -77,7 +86,9 @@ void client_identity_unref(struct client_identity *identity)
     free(identity->base_url);
     free(identity->host);
     free(identity->unix_path);
-    free(identity->authorization);
+    for (char **line = identity->lines; *line; line++)
+        free(*line);
+    free(identity->lines);
     free(identity);
 }
 

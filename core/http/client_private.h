@@ -14,7 +14,8 @@
  * names only. */
 struct client_identity {
     atomic_uint refs;
-    char *base_url, *host, *unix_path, *authorization;
+    char *base_url, *host, *unix_path;
+    char **lines; /* headers of each request, NULL-terminated */
     int ca_fd, certificate_fd, key_fd;
     bool tls;
 };

@@ -328,8 +328,8 @@ static void write_request(struct tunnel *t, const struct http_call *call)
 {
     struct str *out = &t->request;
     str_addf(out, "%s %s HTTP/1.1\r\nHost: %s\r\n", call->method, call->target, t->identity->host);
-    if (t->identity->authorization)
-        str_addf(out, "%s\r\n", t->identity->authorization);
+    for (char **line = t->identity->lines; *line; line++)
+        str_addf(out, "%s\r\n", *line);
     bool connection = false;
     for (size_t i = 0; i < call->n_headers; i++) {
         connection |= strcasecmp(call->headers[i].name, "connection") == 0;

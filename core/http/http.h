@@ -184,7 +184,9 @@ struct http_client_options {
     const char *ca_pem;                    /* trusted CA, PEM text; NULL: plain HTTP only */
     const char *certificate_pem, *key_pem; /* client certificate or NULL */
     const char *bearer_token;              /* or NULL; never logged */
-    unsigned max_connections;              /* 0: 8 */
+    const struct http_pair *headers;       /* more for each request */
+    size_t n_headers;
+    unsigned max_connections; /* 0: 8 */
 };
 struct http_client *http_client_curl_new(struct loop *loop, const struct http_client_options *options,
                                          struct err **err);

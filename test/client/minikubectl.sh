@@ -232,6 +232,8 @@ says "backup" 0 '/server/backups/one$' k backup one
 says "never over an older one" 1 'is there already' k backup one
 says "cluster-info" 0 '^Kubernetes control plane is running at https://' k cluster-info
 says "auth can-i" 0 '^yes$' k auth can-i create deployments
+says "auth can-i --as" 1 '^no' k auth can-i create deployments --as=system:serviceaccount:default:default
+says "--as has no other rights" 1 'User "jane" cannot list resource "pods"' k get pods --as=jane --as-group=crew
 says "auth whoami" 0 '^Username ' k auth whoami
 says "create token" 0 '^ey' k create token default --duration=10m
 says "it is the account's" 0 "system:serviceaccount:$space:default" k --token="$(k create token default)" auth whoami

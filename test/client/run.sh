@@ -3,7 +3,7 @@
 #uses: diff
 story=kubectl
 . "$(dirname "$0")/../e2e/lib.sh"
-plan 120
+plan 122
 
 start_cluster
 real=$(ci/fetch-kubectl) && old=$(ci/fetch-kubectl 29) || { echo "Bail out! no kubectl"; exit 1; }
@@ -45,6 +45,8 @@ says "api-versions" '^apps/v1$' api-versions
 says "explain" 'replicas.*<integer>' explain deployment.spec
 says "explain of one field" 'FIELD: replicas' explain deployment.spec.replicas
 is "auth can-i" yes "$(r auth can-i create deployments)"
+is "auth can-i --as" no "$(r auth can-i create deployments --as=system:serviceaccount:default:default)"
+matches "--as has no other rights" 'User "jane" cannot list resource "pods"' "$(r get pods --as=jane --as-group=crew 2>&1)"
 says "auth whoami" 'Username' auth whoami
 who() { r --token="$1" auth whoami -o "jsonpath={.status.userInfo.${2:-username}}"; } # TOKEN [FIELD]
 token=$(r create token default --duration=10m)

@@ -44,6 +44,19 @@ static int no_cluster(const char *path, struct err **err)
         path);
 }
 
+/* --as, --as-group, --as-uid; for the caller to free. */
+static struct http_pair *impersonation(const struct kubectl_flags *flags, size_t *count)
+{
+    struct http_pair *headers = mem_array(flags->n_as_groups + 2, sizeof *headers);
+    if (flags->as)
+        headers[(*count)++] = (struct http_pair){"Impersonate-User", flags->as};
+    if (flags->as_uid)
+        headers[(*count)++] = (struct http_pair){"Impersonate-Uid", flags->as_uid};
+    for (size_t i = 0; i < flags->n_as_groups; i++)
+        headers[(*count)++] = (struct http_pair){"Impersonate-Group", flags->as_groups[i]};
+    return headers;
+}
+
 int kubectl_connect(struct kubectl *k, struct err **err)
 {
     auto_free char *path = kubectl_config_path(k);
@@ -59,6 +72,8 @@ int kubectl_connect(struct kubectl *k, struct err **err)
     k->loop = loop_new(err);
     if (!k->loop)
         return -1;
+    size_t n_headers = 0;
+    auto_free struct http_pair *headers = impersonation(&k->flags, &n_headers);
     /* A token that is given stands for itself: the certificate of the kubeconfig would win on the server. */
     const struct http_client_options options = {
         .base_url = server_of(k),
@@ -66,6 +81,8 @@ int kubectl_connect(struct kubectl *k, struct err **err)
         .certificate_pem = k->flags.token ? NULL : k->config.certificate_pem,
         .key_pem = k->flags.token ? NULL : k->config.key_pem,
         .bearer_token = k->flags.token ? k->flags.token : k->config.token,
+        .headers = headers,
+        .n_headers = n_headers,
         .max_connections = KUBECTL_STREAMS_MAX + 4,
     };
     k->http = http_client_curl_new(k->loop, &options, err);

@@ -16,19 +16,19 @@
 
 /* Flags of all verbs in one struct: a flag means the same everywhere. Numbers that were not given are -1. */
 struct kubectl_flags {
-    const char *kubeconfig, *server, *token, *namespace, *output, *selector, *field_selector, *container,
-        *image, *cascade, *dry_run, *patch, *type, *for_condition, *name, *target_port, *subresource,
-        *sort_by, *raw, *since_time, *address, *from, *requests, *limits, *containers, *prefix_text, *labels,
-        *annotations, *restart, *overrides, *image_pull_policy, *target, *copy_to, *pod_selector, *schedule,
-        *cluster_ip, *external_name, *ingress_class, *default_backend, *hard, *min_available,
-        *max_unavailable, *description, *preemption_policy, *role, *cluster_role, *cert, *key, *cpu, *memory,
-        *point, *kind, *object, *bound_kind, *bound_name, *bound_uid;
+    const char *kubeconfig, *server, *token, *as, *as_uid, *namespace, *output, *selector, *field_selector,
+        *container, *image, *cascade, *dry_run, *patch, *type, *for_condition, *name, *target_port,
+        *subresource, *sort_by, *raw, *since_time, *address, *from, *requests, *limits, *containers,
+        *prefix_text, *labels, *annotations, *restart, *overrides, *image_pull_policy, *target, *copy_to,
+        *pod_selector, *schedule, *cluster_ip, *external_name, *ingress_class, *default_backend, *hard,
+        *min_available, *max_unavailable, *description, *preemption_policy, *role, *cluster_role, *cert, *key,
+        *cpu, *memory, *point, *kind, *object, *bound_kind, *bound_name, *bound_uid;
     const char **files, **from_literals, **from_files, **label_columns, **env, **tcp, **rules, **verbs,
         **resources, **resource_names, **non_resource_urls, **users, **groups, **accounts, **expressions,
-        **audiences;
+        **as_groups, **audiences;
     size_t n_files, n_from_literals, n_from_files, n_label_columns, n_env, n_tcp, n_rules, n_verbs,
         n_resources, n_resource_names, n_non_resource_urls, n_users, n_groups, n_accounts, n_expressions,
-        n_audiences;
+        n_as_groups, n_audiences;
     long long tail, timeout_s, since_s, request_timeout_s, replicas, grace, revision, port, current_replicas,
         limit_bytes, max_log_requests, pod_timeout_s, node_port, value, min, max, replay_s, duration_s;
     bool all_namespaces, watch, watch_only, follow, previous, timestamps, all_containers, prefix, stdin_open,

@@ -245,11 +245,21 @@ static inline void reply_fini(struct reply *reply)
 }
 #define auto_reply __attribute__((cleanup(reply_fini))) struct reply
 
+static inline struct reply ask_call(struct world *w, struct http_client *client, struct http_call call)
+{
+    struct reply reply = {0};
+    call.on_response = on_reply;
+    call.arg = &reply;
+    client->ops->call(client, &call);
+    while (!reply.done)
+        turn(w);
+    return reply;
+}
+
 static inline struct reply ask_client(struct world *w, struct http_client *client, const char *method,
                                       const char *target, const char *type, const char *accept,
                                       const char *body)
 {
-    struct reply reply = {0};
     auto_free char *text = quoted(body);
     struct http_pair header = {"accept", accept};
     const struct http_call call = {.method = method,
@@ -258,13 +268,8 @@ static inline struct reply ask_client(struct world *w, struct http_client *clien
                                    .body = text,
                                    .body_len = body ? strlen(text) : 0,
                                    .headers = &header,
-                                   .n_headers = accept ? 1 : 0,
-                                   .on_response = on_reply,
-                                   .arg = &reply};
-    client->ops->call(client, &call);
-    while (!reply.done)
-        turn(w);
-    return reply;
+                                   .n_headers = accept ? 1 : 0};
+    return ask_call(w, client, call);
 }
 
 static inline struct reply ask(struct world *w, const char *method, const char *target, const char *body)

@@ -210,6 +210,116 @@ static void test_bindings_refused(void **state)
     }
 }
 
+static struct reply ask_disguised(struct world *w, struct http_client *client,
+                                  const struct http_pair *headers, size_t n_headers)
+{
+    const struct http_call call = {.method = "POST",
+                                   .target = "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+                                   .content_type = "application/json",
+                                   .body = "{}",
+                                   .body_len = 2,
+                                   .headers = headers,
+                                   .n_headers = n_headers};
+    return ask_call(w, client, call);
+}
+
+/* With the verb impersonate one acts as another, with that one's rights only; without it, as nobody. */
+static void test_impersonation(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+           "{'metadata':{'name':'actor'},'rules':[{'apiGroups':[''],'resources':['users','groups'],"
+           "'verbs':['impersonate'],'resourceNames':['jane','crew']}]}");
+    expect(
+        w, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        "{'metadata':{'name':'actor'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'ClusterRole',"
+        "'name':'actor'},'subjects':[{'kind':'User','name':'joe','apiGroup':'rbac.authorization.k8s.io'}]}");
+    enum asker { ADMIN, JOE, NOBODY };
+    const char *account = "system:serviceaccount:default:default";
+    const struct {
+        enum asker asker;
+        struct http_pair headers[2];
+        size_t n_headers;
+        int status;
+        const char *at, *what;
+    } cases[] = {
+        {ADMIN, {{"impersonate-user", "jane"}}, 1, 201, "status.userInfo.username", "jane"},
+        {ADMIN, {{"impersonate-user", "jane"}}, 1, 201, "status.userInfo.groups[0]", AUTH_AUTHENTICATED},
+        {ADMIN,
+         {{"impersonate-user", account}},
+         1,
+         201,
+         "status.userInfo.groups[1]",
+         "system:serviceaccounts:default"},
+        {ADMIN,
+         {{"impersonate-user", "jane"}, {"impersonate-group", "crew"}},
+         2,
+         201,
+         "status.userInfo.groups[0]",
+         "crew"},
+        {ADMIN, {{"impersonate-user", "jane"}, {"impersonate-uid", "7"}}, 2, 201, "status.userInfo.uid", "7"},
+        {ADMIN, {{"impersonate-group", "crew"}}, 1, 400, "message", "Impersonate-User"},
+        {ADMIN, {{"impersonate-user", ""}}, 1, 400, "message", "Impersonate-User"},
+        {ADMIN,
+         {{"impersonate-user", "jane"}, {"impersonate-extra-scopes", "x"}},
+         2,
+         400,
+         "message",
+         "impersonate-extra-scopes is not supported"},
+        {JOE,
+         {{"impersonate-user", "jane"}, {"impersonate-group", "crew"}},
+         2,
+         201,
+         "status.userInfo.username",
+         "jane"},
+        {JOE,
+         {{"impersonate-user", "admin"}},
+         1,
+         403,
+         "message",
+         "users \"admin\" is forbidden: User \"joe\" cannot impersonate resource \"users\""},
+        {JOE,
+         {{"impersonate-user", "jane"}, {"impersonate-group", AUTH_MASTERS}},
+         2,
+         403,
+         "message",
+         "cannot impersonate resource \"groups\""},
+        {JOE,
+         {{"impersonate-user", "jane"}, {"impersonate-uid", "7"}},
+         2,
+         403,
+         "message",
+         "cannot impersonate resource \"uids\" in API group \"authentication.k8s.io\""},
+        {JOE,
+         {{"impersonate-user", account}},
+         1,
+         403,
+         "message",
+         "cannot impersonate resource \"serviceaccounts\" in API group \"\" in the namespace \"default\""},
+        {NOBODY, {{"impersonate-user", "jane"}}, 1, 403, "message", "User \"system:anonymous\""},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        enum asker asker = cases[i].asker;
+        struct http_client *client =
+            asker == ADMIN ? w->client : world_as(w, asker == JOE ? "joe" : NULL, NULL, NULL);
+        auto_reply reply = ask_disguised(w, client, cases[i].headers, cases[i].n_headers);
+        if (reply.status != cases[i].status || !strstr(text_at(&reply, cases[i].at), cases[i].what))
+            fail_msg("case %zu: %d %s", i, reply.status, reply.text);
+    }
+}
+
+/* Who acts as another has no rights of his own left. */
+static void test_impersonation_lowers(void **state)
+{
+    struct world *w = *state;
+    struct http_pair header = {"impersonate-user", "jane"};
+    auto_reply reply =
+        ask_call(w, w->client,
+                 (struct http_call){.method = "GET", .target = PODS, .headers = &header, .n_headers = 1});
+    assert_int_equal(reply.status, 403);
+    assert_non_null(strstr(text_at(&reply, "message"), "User \"jane\" cannot list resource \"pods\""));
+}
+
 /* A pod needs its account; a template may name one that comes later. */
 static void test_account_missing(void **state)
 {
@@ -454,6 +564,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bound_tokens, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bindings_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_token_requests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_impersonation, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_impersonation_lowers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_account_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_audiences, setup, teardown),
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
