@@ -76,7 +76,7 @@ static int check_seconds(const cJSON *spec, struct err **err)
 static int check_request(struct call *call, const cJSON *request, struct err **err)
 {
     static const char *const fields[] = {"audiences", "boundObjectRef", "expirationSeconds", NULL};
-    static const char *const bound[] = {"apiVersion", "kind", "name", "uID", "uid", NULL};
+    static const char *const bound[] = {"apiVersion", "kind", "name", "uid", NULL};
     const cJSON *spec = json_get(request, "spec"), *reference = json_get(spec, "boundObjectRef");
     if (spec && !cJSON_IsObject(spec))
         return err_add_cause(err, "FieldValueInvalid", "spec", "Invalid value: must be an object");
@@ -116,19 +116,12 @@ bool token_binding_holds(struct api *api, const char *namespace, const struct au
     return false;
 }
 
-/* Kubernetes spells it uID; agents of earlier versions do not. */
-static const char *uid_of(const cJSON *reference)
-{
-    const char *uid = json_string(reference, "uID");
-    return uid ? uid : json_string(reference, "uid");
-}
-
 static int read_bound(struct call *call, const struct binding *binding, const cJSON *reference,
                       struct store_object *object, struct err **err)
 {
     struct store *store = call->api->store;
     const char *resource = binding->resource;
-    const char *name = json_string_or(reference, "name", ""), *uid = uid_of(reference);
+    const char *name = json_string_or(reference, "name", ""), *uid = json_string(reference, "uid");
     auto_free char *key = store_key(resource, binding->namespaced ? call->namespace : "", name);
     if (store->ops->get(store, key, object, NULL) < 0)
         return err_set(err, ERR_NOT_FOUND, "%s \"%.253s\" not found", resource, name);
@@ -194,7 +187,7 @@ static int bind_token(struct call *call, const cJSON *request, struct auth_ident
     const cJSON *reference = json_at(request, "spec.boundObjectRef");
     bool bound = reference && !cJSON_IsNull(reference);
     bool to_pod = bound && str_eq(json_string(reference, "kind"), "Pod");
-    if (call->identity.node && (!to_pod || str_empty(uid_of(reference))))
+    if (call->identity.node && (!to_pod || str_empty(json_string(reference, "uid"))))
         return err_set(err, ERR_FORBIDDEN, "serviceaccounts \"%s\" is forbidden: node requested token %s",
                        call->name, to_pod ? "with a pod binding without a uid" : "not bound to a pod");
     return bound ? bind_to(call, reference, identity, err) : 0;

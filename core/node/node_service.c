@@ -21,15 +21,27 @@ static bool is_ready(const cJSON *endpoint)
     return json_bool(endpoint, "conditions.ready", true);
 }
 
+/* A port that a Service has just got, or under another name, stands in the slices of its selector a moment
+ * later. Where it leads to in the pods is clear without them if that is a number. */
+static uint16_t port_in_pods(const cJSON *service, const cJSON *slice, const cJSON *port)
+{
+    const cJSON *target = json_get(port, "targetPort");
+    bool ours = str_eq(json_string(slice, "metadata.labels['endpointslice.kubernetes.io/managed-by']"),
+                       "endpointslice-controller.minik8s.io");
+    if (!ours || !json_at(service, "spec.selector") || (target && !cJSON_IsNumber(target)))
+        return 0;
+    return (uint16_t)json_int(port, target ? "targetPort" : "port", 0);
+}
+
 /* The number of the Service's port in this slice; 0: it has none. */
-static uint16_t slice_port(const cJSON *slice, const cJSON *port)
+static uint16_t slice_port(const cJSON *service, const cJSON *slice, const cJSON *port)
 {
     const char *name = json_string_or(port, "name", ""), *protocol = json_string_or(port, "protocol", "TCP");
     json_each (candidate, json_get(slice, "ports"))
         if (str_eq(json_string_or(candidate, "name", ""), name) &&
             str_eq(json_string_or(candidate, "protocol", "TCP"), protocol))
             return (uint16_t)json_int(candidate, "port", 0);
-    return 0;
+    return port_in_pods(service, slice, port);
 }
 
 /* ---- virtual addresses */
@@ -47,7 +59,7 @@ static size_t add_endpoints(struct net_endpoint **endpoints, const struct render
 {
     size_t count = 0;
     json_each (slice, r->slices) {
-        uint16_t number = slice_port(slice, port);
+        uint16_t number = slice_port(r->service, slice, port);
         json_each (endpoint, number ? json_get(slice, "endpoints") : NULL) {
             struct in_addr address;
             const char *text = json_string(endpoint, "addresses[0]");

@@ -134,7 +134,7 @@ static bool ask(const struct pod *constant, const cJSON *source)
     json_set_string(bound, "apiVersion", "v1");
     json_set_string(bound, "kind", "Pod");
     json_set_string(bound, "name", pod->name);
-    json_set_string(bound, "uID", pod->uid);
+    json_set_string(bound, "uid", pod->uid);
     pod->token_busy = true;
     client_request(pod->node->client, "POST", target, NULL, request, on_token, call);
     return false;

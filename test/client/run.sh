@@ -45,7 +45,7 @@ says "api-versions" '^apps/v1$' api-versions
 says "explain" 'replicas.*<integer>' explain deployment.spec
 says "explain of one field" 'FIELD: replicas' explain deployment.spec.replicas
 is "auth can-i" yes "$(r auth can-i create deployments)"
-is "auth can-i --as" no "$(r auth can-i create deployments --as=system:serviceaccount:default:default)"
+matches "auth can-i --as" "^no" "$(r auth can-i create deployments --as=system:serviceaccount:default:default)"
 matches "--as has no other rights" 'User "jane" cannot list resource "pods"' "$(r get pods --as=jane --as-group=crew 2>&1)"
 says "auth whoami" 'Username' auth whoami
 who() { r --token="$1" auth whoami -o "jsonpath={.status.userInfo.${2:-username}}"; } # TOKEN [FIELD]

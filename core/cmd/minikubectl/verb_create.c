@@ -64,7 +64,7 @@ static int add_binding(struct kubectl *k, cJSON *spec, struct err **err)
     json_set_string(reference, "apiVersion", "v1");
     json_set_string(reference, "name", flags->bound_name);
     if (flags->bound_uid)
-        json_set_string(reference, "uID", flags->bound_uid);
+        json_set_string(reference, "uid", flags->bound_uid);
     return 0;
 }
 

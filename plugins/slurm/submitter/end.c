@@ -97,7 +97,8 @@ void run_conclude(struct run *run)
     json_set_string(status, "reason", reason_of(run, errors, built));
     set_or_null(status, "message", message);
     json_set_string(status, "completionTime", ended);
-    json_set_int(status, "exitCode", view->exit_code);
+    if (view->exit_code || strcmp(view->state, "UNKNOWN") != 0)
+        json_set_int(status, "exitCode", view->exit_code);
     if (view->signal)
         json_set_int(status, "signal", view->signal);
     add_accounting(status, view);

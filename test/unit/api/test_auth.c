@@ -75,7 +75,7 @@ static void test_bound_tokens(void **state)
         "{'metadata':{'name':'p'},'spec':{'nodeName':'n1','containers':[{'name':'c','image':'i:1'}]}}";
     auto_reply made = ask(w, "POST", PODS, pod);
     auto_free char *uid = mem_strdup(text_at(&made, "metadata.uid"));
-    auto_free char *reference = mem_printf("{'kind':'Pod','apiVersion':'v1','name':'p','uID':'%s'}", uid);
+    auto_free char *reference = mem_printf("{'kind':'Pod','apiVersion':'v1','name':'p','uid':'%s'}", uid);
     auto_reply token = ask_token(w, reference, NULL);
     assert_int_equal(token.status, 201);
     const char *text = text_at(&token, "status.token");

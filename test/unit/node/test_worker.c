@@ -281,6 +281,37 @@ static void test_balance(void **state UNUSED)
     world_end(&w);
 }
 
+/* The slices know the port by its old name, or not at all: its number says where it leads to, a name does
+ * not. */
+static void test_renamed_port(void **state UNUSED)
+{
+    struct world w;
+    struct in_addr vip, reached;
+    inet_pton(AF_INET, "10.96.0.5", &vip);
+    world_begin(&w, 9);
+    cJSON *web = json_parse(WEB, strlen(WEB), NULL);
+    json_set_string(json_ensure_object(json_get(web, "spec"), "selector"), "app", "web");
+    cJSON *port = json_at(web, "spec.ports[0]");
+    put_pod(&w, "p", ONE);
+    run_ms(&w, 500);
+    put_slice(&w, "uid-p", "10.244.1.2");
+    cJSON *slice = json_copy(server_get(&w.server, "endpointslices.discovery.k8s.io", "default", "web-1"));
+    json_set_string(json_at(slice, "metadata.labels"), "endpointslice.kubernetes.io/managed-by",
+                    "endpointslice-controller.minik8s.io");
+    json_set_string(port, "name", "front");
+    server_put(&w.server, "services", json_copy(web));
+    run_ms(&w, 500);
+    assert_int_equal(fake_world_connect(w.net_world, "n1", vip, IPPROTO_TCP, 80, &reached), FAKE_REFUSED);
+    server_put(&w.server, "endpointslices.discovery.k8s.io", slice);
+    run_ms(&w, 500);
+    assert_int_equal(fake_world_connect(w.net_world, "n1", vip, IPPROTO_TCP, 80, &reached), FAKE_REACHED);
+    json_set_string(port, "targetPort", "http");
+    server_put(&w.server, "services", web);
+    run_ms(&w, 500);
+    assert_int_equal(fake_world_connect(w.net_world, "n1", vip, IPPROTO_TCP, 80, &reached), FAKE_REFUSED);
+    world_end(&w);
+}
+
 /* SIGTERM only after all nodes have applied the change that took the pod out of its Service. */
 static void test_drain(void **state UNUSED)
 {
@@ -565,6 +596,8 @@ int main(void)
                                        cmocka_unit_test(test_deletion),
                                        cmocka_unit_test(test_ends_before_the_answer),
                                        cmocka_unit_test(test_balance),
+                                       cmocka_unit_test(test_renamed_port),
+                                       cmocka_unit_test(test_renamed_port),
                                        cmocka_unit_test(test_drain),
                                        cmocka_unit_test(test_drain_is_bounded),
                                        cmocka_unit_test(test_forced),

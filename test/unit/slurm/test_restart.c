@@ -38,8 +38,9 @@ static struct world {
     int submitted, worker, starts; /* worker: 1 + index, 0: none yet */
     bool prepared, removed;
     int blobs;
-    int64_t cancel_at; /* 0: never */
-    int64_t late;      /* the answer of a submission is lost, and it arrives this much later */
+    int64_t cancel_at;    /* 0: never */
+    int64_t forgotten_at; /* Slurm and the nodes are killed, and know no job any more; 0: never */
+    int64_t late;         /* the answer of a submission is lost, and it arrives this much later */
     int step, kill_at, stop_at, fail_at, fail_for;
     enum failing failing;
     bool refuse;
@@ -218,10 +219,15 @@ static void add_job(struct str *body, int id)
              (long long)(job->ends ? 1700000000 + job->ends / 1000 : 0));
 }
 
+static bool forgotten(void)
+{
+    return world->forgotten_at && world->now >= world->forgotten_at;
+}
+
 static void list_jobs(struct str *body, int64_t only)
 {
     str_add(body, "{\"errors\":[],\"jobs\":[");
-    for (int id = 1; id <= world->submitted; id++)
+    for (int id = 1; id <= world->submitted && !forgotten(); id++)
         if (world->slurm[id - 1].arrives <= world->now && (!only || only == id))
             add_job(body, id);
     str_add(body, "]}");
@@ -275,7 +281,7 @@ static char *text_of(const char *file)
         return mem_strdup("running\n");
     if (strcmp(file, SLURM_PRIVATE "/stdout") == 0)
         return mem_strdup(world->now < job->starts + WORK_MS / 2 ? "one\n" : "one\ntwo\n");
-    if (strcmp(file, SLURM_PRIVATE "/rc") == 0 && world->now >= job->ends && !job->cancelled)
+    if (strcmp(file, SLURM_PRIVATE "/rc") == 0 && world->now >= job->ends && !job->cancelled && !forgotten())
         return mem_strdup("5\n");
     return strcmp(file, SLURM_PRIVATE "/stderr") == 0 ? mem_strdup("") : NULL;
 }
@@ -464,6 +470,19 @@ static void no_answer_at_each_step(void **state)
             }
 }
 
+/* Nobody can know how it ended: it is told so, without an exit code. */
+static void forgotten_by_slurm(void **state)
+{
+    (void)state;
+    begin();
+    world->forgotten_at = QUEUED_MS + WORK_MS / 2;
+    assert_int_equal(run_one(), 0);
+    expect_end("forgotten", 0, "Failed", 0, 1);
+    auto_json job = parsed(world->job);
+    assert_string_equal(json_string(job, "status.reason"), "Unknown");
+    assert_null(json_at(job, "status.exitCode"));
+}
+
 /* A node that is cut off: its submitter is stopped, another takes the job to its end, then the first goes on.
  */
 static void stopped_while_another_ends_it(void **state)
@@ -588,6 +607,7 @@ int main(void)
         cmocka_unit_test(killed_at_each_step),
         cmocka_unit_test(killed_twice),
         cmocka_unit_test(no_answer_at_each_step),
+        cmocka_unit_test(forgotten_by_slurm),
         cmocka_unit_test(stopped_while_another_ends_it),
         cmocka_unit_test(two_at_once),
         cmocka_unit_test(a_submission_that_arrives_late),
