@@ -70,14 +70,18 @@ int socket_command(const char *path, const char *command, size_t len, struct str
     }
 }
 
-/* A command whose answer is nothing but blank lines when it worked. */
-static int silent(const char *path, const struct str *command, struct err **err)
+/* Commands whose answer is a blank line each when they worked. No line at all: a worker that is about to end
+ * took the connection and closed it. */
+static int silent(const char *path, const struct str *command, size_t count, struct err **err)
 {
     auto_str answer = {0};
     if (socket_command(path, command->data, command->len, &answer, err) < 0)
         return -1;
-    if (strspn(str_c(&answer), " \n") == answer.len)
+    bool blank = strspn(str_c(&answer), "\n") == answer.len;
+    if (blank && answer.len >= count)
         return 0;
+    if (blank)
+        return err_set(err, ERR_UNAVAILABLE, "the proxy has answered %zu of %zu commands", answer.len, count);
     return err_set(err, ERR_INTERNAL, "the proxy says: %.200s", str_c(&answer));
 }
 
@@ -114,13 +118,13 @@ int socket_set_map(const char *socket_path, const char *map_path, const struct s
         str_addf(&command, "add map @%u %s <<\n", version, map_path);
         str_add_n(&command, entries->data + at, len);
         str_add(&command, "\n");
-        if (silent(socket_path, &command, err) < 0)
+        if (silent(socket_path, &command, 1, err) < 0)
             return -1;
         at += len;
     }
     auto_str commit = {0};
     str_addf(&commit, "commit map @%u %s\n", version, map_path);
-    return silent(socket_path, &commit, err);
+    return silent(socket_path, &commit, 1, err);
 }
 
 /* ---- only what differs ---- */
@@ -184,7 +188,7 @@ int socket_change_map(const char *socket_path, const char *map_path, const struc
     if (!plain || command.len > PIECE)
         return socket_set_map(socket_path, map_path, now, err);
     str_add(&command, "\n");
-    return silent(socket_path, &command, err);
+    return silent(socket_path, &command, count, err);
 }
 
 int socket_worker(const char *socket_path, struct err **err)

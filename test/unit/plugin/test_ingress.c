@@ -253,11 +253,54 @@ static void test_sockets(void **state UNUSED)
     file_remove_tree(folder, NULL);
 }
 
+/* Answers each connection with the next text, and ends. */
+static pid_t answer_with(const char *path, const char *const *answers, size_t count)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    int listening = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(listening, (const struct sockaddr *)(const void *)&address, sizeof address), 0);
+    assert_int_equal(listen(listening, 8), 0);
+    pid_t pid = fork();
+    if (pid) {
+        close(listening);
+        return pid;
+    }
+    for (size_t i = 0; i < count; i++) {
+        char request[512];
+        int fd = accept(listening, NULL, NULL);
+        if (recv(fd, request, sizeof request, 0) < 0 || send(fd, answers[i], strlen(answers[i]), 0) < 0)
+            _exit(1);
+        close(fd);
+    }
+    _exit(0);
+}
+
+/* A worker that is about to end may close a connection without having done anything: no success. */
+static void test_half_answers(void **state UNUSED)
+{
+    static const char *const answers[] = {"\n\n", "\n", "", "Key not found.\n\n\n", ""};
+    char folder[] = "/tmp/minik8s-ingress-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    auto_free char *path = file_join(folder, "1.sock");
+    pid_t pid = answer_with(path, answers, COUNT_OF(answers));
+    auto_str before = {0}, now = {0};
+    str_add(&before, "a.test/ 1\n");
+    str_add(&now, "a.test/ 2\nb.test/ 3\n");
+    for (size_t i = 0; i + 1 < COUNT_OF(answers); i++)
+        assert_int_equal(socket_change_map(path, "m", &before, &now, NULL), i ? -1 : 0);
+    assert_int_equal(socket_set_map(path, "m", &now, NULL), -1);
+    waitpid(pid, NULL, 0);
+    file_remove_tree(folder, NULL);
+}
+
 int main(void)
 {
     json_init();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_maps),    cmocka_unit_test(test_configuration),
-                                       cmocka_unit_test(test_changes), cmocka_unit_test(test_pieces),
-                                       cmocka_unit_test(test_metrics), cmocka_unit_test(test_sockets)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_maps),        cmocka_unit_test(test_configuration),
+        cmocka_unit_test(test_changes),     cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_metrics),     cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_half_answers)};
     return cmocka_run_group_tests_name("plugin ingress", tests, NULL, NULL);
 }
