@@ -95,14 +95,15 @@ local function new_set(deployment, revision)
 end
 
 local function counts(world, set)
-    local terminating = 0
+    local terminating, active = 0, 0
     for pod in world:list("pods", { owner = set.metadata.uid }) do
         if pod.deleting then terminating = terminating + 1 end
+        if workload.is_active(pod) then active = active + 1 end
     end
     local status = set.status or {}
     local spec = set.spec.replicas or 0
     return {
-        name = set.metadata.name, replicas = math.max(spec, status.replicas or 0), wanted = spec,
+        name = set.metadata.name, replicas = math.max(spec, status.replicas or 0, active), wanted = spec, -- the status may come late
         ready = status.readyReplicas or 0, available = math.min(status.availableReplicas or 0, spec),
         terminating = terminating,
     }
@@ -314,7 +315,7 @@ return {
             return deployment and { deployment.key } or {}
         end },
     },
-    project = { [SETS] = { "metadata.labels" }, pods = { "metadata.deletionTimestamp", "metadata.labels" } },
+    project = { [SETS] = { "metadata.labels" }, pods = { "metadata.deletionTimestamp", "metadata.labels", "status.phase" } },
     reconcile = function(world, key)
         local deployment = world:get("deployments.apps", key)
         if not deployment then return nil end

@@ -238,11 +238,12 @@ return {
             if not selector or not next(selector) then return nil end -- somebody else keeps the slices
             if service.spec.type ~= "ExternalName" then wanted = wanted_slices(world, service, trouble) end
         end
+        local gone = {}
         for item in existing_slices(world, namespace, name) do
             local slice = wanted[item.name]
             wanted[item.name] = nil
             if not slice then
-                plan:delete("endpointslices.discovery.k8s.io", item.key, { uid = item.uid }, "no pod is left for it")
+                gone[#gone + 1] = item
             else
                 local present = world:get("endpointslices.discovery.k8s.io", item.key)
                 if bring_up_to_date(present, slice) then
@@ -253,6 +254,9 @@ return {
         for slice_name, slice in pairs(wanted) do
             plan:create("endpointslices.discovery.k8s.io", slice_object(service, slice_name, slice),
                 "pods stand behind the Service")
+        end
+        for _, item in ipairs(gone) do -- last: with other ports the same pods stand in another slice by now
+            plan:delete("endpointslices.discovery.k8s.io", item.key, { uid = item.uid }, "no pod is left for it")
         end
         tell(plan, service, trouble)
         return plan

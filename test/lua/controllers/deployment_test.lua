@@ -217,6 +217,21 @@ return {
         testing.equal(image_counts(world), { v1 = 4 })
     end,
 
+    ["replaced half-way: a pod that no status tells yet is there"] = function()
+        local world = world_of()
+        finish(world)
+        set_image(world, "v2")
+        reconcile(world) -- the pod is made, and the set's status will say so at its next turn
+        set_image(world, "v3")
+        for _ = 1, 2 do testing.apply(world, testing.reconcile(world, "deployment", KEY)) end
+        local newest, pods = 0, #keys_of(world, "pods")
+        for _, key in ipairs(keys_of(world, SETS)) do
+            local spec = world:get(SETS, key).spec
+            if spec.template.spec.containers[1].image == "v3" then newest = spec.replicas end
+        end
+        testing.equal({ pods, newest }, { 4, 0 })
+    end,
+
     ["within its bounds in any order of events"] = function()
         for seed = 1, 60 do random_walk(seed) end
     end,

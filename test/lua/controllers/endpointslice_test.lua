@@ -137,6 +137,15 @@ return {
         testing.equal(addresses(settle(world)), { "10.0.0.1" })
     end,
 
+    ["with other ports the new slice is there before the old one goes"] = function()
+        local world = world_of(service(), { pod("a") })
+        settle(world)
+        world:put("services", service({ ports = { { name = "front", port = 80, targetPort = 8080, protocol = "TCP" } } }))
+        local verbs = {}
+        for _, step in ipairs(testing.reconcile(world, "endpointslice", KEY).steps) do verbs[#verbs + 1] = step.verb end
+        testing.equal(m8.array(verbs), { "create", "delete" })
+    end,
+
     ["the last pod takes its slice with it"] = function()
         local world = world_of(service(), { pod("a") })
         settle(world)
