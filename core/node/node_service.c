@@ -22,14 +22,20 @@ static bool is_ready(const cJSON *endpoint)
 }
 
 /* A port that a Service has just got, or under another name, stands in the slices of its selector a moment
- * later. Where it leads to in the pods is clear without them if that is a number. */
+ * later. Where it leads to in the pods is clear before if that is a number, or a name that is known of them.
+ */
 static uint16_t port_in_pods(const cJSON *service, const cJSON *slice, const cJSON *port)
 {
     const cJSON *target = json_get(port, "targetPort");
     bool ours = str_eq(json_string(slice, "metadata.labels['endpointslice.kubernetes.io/managed-by']"),
                        "endpointslice-controller.minik8s.io");
-    if (!ours || !json_at(service, "spec.selector") || (target && !cJSON_IsNumber(target)))
+    if (!ours || !json_at(service, "spec.selector"))
         return 0;
+    if (cJSON_IsString(target)) {
+        const char *text = json_string(slice, "metadata.annotations['minik8s.io/target-ports']");
+        auto_json known = text ? json_parse(text, strlen(text), NULL) : NULL;
+        return (uint16_t)json_int(known, target->valuestring, 0);
+    }
     return (uint16_t)json_int(port, target ? "targetPort" : "port", 0);
 }
 

@@ -78,7 +78,7 @@ void placement_text_world(const struct placement *placement, struct past_writer 
     writer->resources = placement->n_resources;
     str_addf(out, "{\"world\":{\"seed\":\"%llx\",", (unsigned long long)placement->seed);
     add_resources(out, placement);
-    str_add(out, ",\"slots\":[");
+    str_add(out, ",\"nodes\":[");
     for (size_t i = 0; i < placement->n_slots; i++) {
         str_add(out, i ? "," : "");
         add_slot(out, placement, i);
@@ -185,8 +185,8 @@ static void read_amounts(struct amounts *amounts, const cJSON *array)
     size_t i = 0;
     *amounts = (struct amounts){0};
     json_each (number, array)
-        if (i < RESOURCES_MAX && cJSON_IsNumber(number))
-            amounts->of[i++] = (int64_t)number->valuedouble;
+        if (i < RESOURCES_MAX)
+            amounts->of[i++] = json_int(number, "", 0);
 }
 
 struct pod_class_text *class_text_read(const cJSON *json)
@@ -232,19 +232,11 @@ static bool read_node(struct placement *past, const cJSON *json)
     slot->name = name ? mem_strdup(name) : NULL;
     slot->view = view ? json_copy(view) : NULL;
     slot->hash = strtoull(json_string_or(json, "hash", "0"), NULL, 16);
+    slot->turn = (uint32_t)json_int(json, "turn", slot->turn);
     read_amounts(&slot->allocatable, json_get(json, "allocatable"));
     if (slot->view)
         near_node_changed(past, (int)(slot - past->slots));
     slot_moved(past, (int)(slot - past->slots));
-    return true;
-}
-
-static bool read_slot(struct placement *past, const cJSON *json)
-{
-    if (!read_node(past, json))
-        return false;
-    struct node_slot *slot = &past->slots[(size_t)json_int(json, "slot", 0)];
-    slot->turn = (uint32_t)json_int(json, "turn", 0);
     return true;
 }
 
@@ -271,23 +263,6 @@ static bool read_turn(struct placement *past, const cJSON *turn)
     return true;
 }
 
-struct placement *placement_past(const cJSON *world, const struct map *classes, const struct placement *like,
-                                 struct policies *policies)
-{
-    uint64_t seed = strtoull(json_string_or(world, "seed", "0"), NULL, 16);
-    struct placement *past = placement_new(like->cache, policies, seed);
-    bool whole = true;
-    read_resources(past, json_get(world, "resources"));
-    json_each (slot, json_get(world, "slots"))
-        whole = whole && read_slot(past, slot);
-    json_each (move, json_get(world, "pods"))
-        whole = whole && read_move(past, move, classes);
-    if (whole)
-        return past;
-    placement_free(past);
-    return NULL;
-}
-
 bool placement_past_change(struct placement *past, const cJSON *changes, const struct map *classes)
 {
     bool whole = true;
@@ -299,4 +274,15 @@ bool placement_past_change(struct placement *past, const cJSON *changes, const s
     json_each (turn, json_get(changes, "turns"))
         whole = whole && read_turn(past, turn);
     return whole;
+}
+
+struct placement *placement_past(const cJSON *world, const struct map *classes, const struct placement *like,
+                                 struct policies *policies)
+{
+    uint64_t seed = strtoull(json_string_or(world, "seed", "0"), NULL, 16);
+    struct placement *past = placement_new(like->cache, policies, seed);
+    if (placement_past_change(past, world, classes)) /* all of it is new to an empty one */
+        return past;
+    placement_free(past);
+    return NULL;
 }

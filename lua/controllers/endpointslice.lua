@@ -1,14 +1,14 @@
 -- EndpointSlices: which pods answer for a Service. A pod that is being deleted leaves its slices at once (drain protocol);
 -- a pod on a node that is not ready is not ready. Ports are resolved per pod, so a slice holds pods with equal ports. How new
--- connections are balanced is decided by the nodes (point `balance`); the labels of the pods, which only the manager knows of
--- all, travel to them as an annotation of the slices.
+-- connections are balanced is decided by the nodes (point `balance`); what only the manager knows of all pods travels to them as
+-- annotations of the slices: their labels, and what names of their ports mean.
 local m8 = require("m8")
 local plans = require("framework.plan")
 local workload = require("framework.workload")
 
 local PER_SLICE = 100
 local SERVICE_LABEL, MANAGED_LABEL = "kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by"
-local BALANCE, LABELS = "minik8s.io/balance", "minik8s.io/endpoint-labels"
+local BALANCE, LABELS, TARGETS = "minik8s.io/balance", "minik8s.io/endpoint-labels", "minik8s.io/target-ports"
 local LABELS_MAX = 65536 -- bytes of one slice; an object's annotations may have 262,144 together
 local MANAGER = "endpointslice-controller.minik8s.io"
 
@@ -45,19 +45,21 @@ local function resolve_port(pod_ports, port)
     return nil
 end
 
---- Ports that the pod has; notes in `unknown` (port → pod's name) those whose targetPort it does not declare.
+--- Ports that the pod has, and what names among the targetPorts mean in it; notes in `unknown` (port → pod's name) those whose
+--- targetPort it does not declare.
 local function ports_of(service, pod, unknown)
-    local ports = {}
+    local ports, targets = {}, {}
     for _, port in ipairs(service.spec.ports or {}) do
         local number = resolve_port(pod["spec.containers"], port)
         if not number then unknown[port.targetPort] = unknown[port.targetPort] or pod.name end
         if number then
+            if type(port.targetPort) == "string" then targets[port.targetPort] = number end
             ports[#ports + 1] = {
                 name = port.name or "", port = number, protocol = port.protocol or "TCP", appProtocol = port.appProtocol,
             }
         end
     end
-    return ports
+    return ports, targets
 end
 
 local function endpoint_of(world, service, pod)
@@ -112,12 +114,16 @@ local function labels_text(pods)
     return text
 end
 
---- The annotations of a slice with these pods; none where nobody is asked how connections are balanced.
-local function annotations_of(service, pods, trouble)
-    if (service.metadata.annotations or {})[BALANCE] then return nil end
-    local text, too_long = labels_text(pods)
-    trouble.labels = trouble.labels or too_long
-    return text and { [LABELS] = text } or nil
+--- The annotations of a slice with these pods. Labels only where somebody is asked how connections are balanced; the meaning of
+--- names for the moment in which the Service has a port that its slices do not know yet.
+local function annotations_of(service, targets, pods, trouble)
+    local annotations = { [TARGETS] = next(targets) and m8.json(targets) or nil }
+    if not (service.metadata.annotations or {})[BALANCE] then
+        local text, too_long = labels_text(pods)
+        trouble.labels = trouble.labels or too_long
+        annotations[LABELS] = text
+    end
+    return annotations
 end
 
 --- Wanted slices by name: { endpoints, ports, annotations }. Names depend on the port set and the chunk, so they are stable.
@@ -125,10 +131,10 @@ end
 local function wanted_slices(world, service, trouble)
     local groups, order = {}, {}
     for _, pod in ipairs(pods_of(world, service)) do
-        local ports = ports_of(service, pod, trouble.ports)
+        local ports, targets = ports_of(service, pod, trouble.ports)
         local id = m8.hash({ ports = m8.array(ports) })
         if not groups[id] then
-            groups[id] = { ports = ports, pods = {} }
+            groups[id] = { ports = ports, targets = targets, pods = {} }
             order[#order + 1] = id
         end
         table.insert(groups[id].pods, pod)
@@ -144,7 +150,7 @@ local function wanted_slices(world, service, trouble)
             end
             local name = ("%s-%s-%d"):format(service.metadata.name, id:sub(1, 5), (first - 1) / PER_SLICE)
             slices[name] =
-                { endpoints = endpoints, ports = group.ports, annotations = annotations_of(service, pods, trouble) }
+                { endpoints = endpoints, ports = group.ports, annotations = annotations_of(service, group.targets, pods, trouble) }
         end
     end
     return slices
@@ -156,7 +162,8 @@ local function slice_object(service, name, wanted)
     return {
         apiVersion = "discovery.k8s.io/v1", kind = "EndpointSlice", addressType = "IPv4",
         metadata = {
-            name = name, namespace = service.metadata.namespace, labels = labels, annotations = wanted.annotations,
+            name = name, namespace = service.metadata.namespace, labels = labels,
+            annotations = next(wanted.annotations) and wanted.annotations or nil,
             ownerReferences = { workload.controller_reference(service) },
         },
         endpoints = m8.array(wanted.endpoints), ports = m8.array(wanted.ports),
@@ -170,12 +177,12 @@ end
 
 --- Makes `present` what is wanted; false if it is so already.
 local function bring_up_to_date(present, slice)
-    local annotations, labels = present.metadata.annotations or {}, (slice.annotations or {})[LABELS]
+    local annotations, own = present.metadata.annotations or {}, slice.annotations
     if m8.equal(present.endpoints or {}, slice.endpoints) and m8.equal(present.ports or {}, slice.ports)
-        and annotations[LABELS] == labels then
+        and annotations[LABELS] == own[LABELS] and annotations[TARGETS] == own[TARGETS] then
         return false
     end
-    annotations[LABELS] = labels
+    annotations[LABELS], annotations[TARGETS] = own[LABELS], own[TARGETS]
     present.endpoints, present.ports = m8.array(slice.endpoints), m8.array(slice.ports)
     present.metadata.annotations = next(annotations) and annotations or nil
     return true

@@ -19,9 +19,6 @@ answers() { [ -n "$(who "$1")" ]; }
 one_pod() { [ "$(some "http://$ip/" 6 | sort -u | wc -l)" = 1 ]; }
 many_pods() { [ "$(some "http://$ip/" 12 | sort -u | wc -l)" -ge 3 ]; }
 served_by() { [ "$(k get pods -l app=web --no-headers | grep -c ' Running ')" = "$1" ]; }
-# By number: where a new or renamed port leads to is then known before the slices follow. By the name of a container's port it is not,
-# and a connection that comes in that moment is refused.
-service '[{"op":"replace","path":"/spec/ports/0/targetPort","value":8080}]' json
 start_load "from node-2" 150 "$minik8s" cluster exec node-2 --
 start_load "from a pod on node-1" 150 nsenter -t "$(pid_of toolbox-node-1 busybox)" -n
 

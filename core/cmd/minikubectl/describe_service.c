@@ -59,8 +59,9 @@ static void service_balance(struct kubectl *k, const cJSON *service)
     int asked = 0;
     json_each (node, json_get(nodes, "items")) {
         const char *name = json_string_or(node, "metadata.name", "");
-        if (!is_ready(node) || asked++ == NODES_ASKED)
+        if (!is_ready(node) || asked == NODES_ASKED)
             continue;
+        asked++;
         auto_free char *text = balance_at(k, name, service);
         const char *others = text ? map_get(&said, text) : NULL;
         if (text)

@@ -69,6 +69,16 @@ return {
         testing.equal(labels.pods.a, { weight = "5" })
     end,
 
+    ["what a targetPort by name means stands on the slices"] = function()
+        local ports = { { name = "web", containerPort = 8081 } }
+        local svc = service({ ports = { { port = 80, targetPort = "web", protocol = "TCP" } } })
+        local world = world_of(svc, { pod("a", { ports = ports }) })
+        testing.equal(m8.parse(settle(world)[1].metadata.annotations["minik8s.io/target-ports"]), { web = 8081 })
+        svc.spec.ports[1].targetPort = 8081
+        world:put("services", svc)
+        testing.equal(settle(world)[1].metadata.annotations["minik8s.io/target-ports"], nil)
+    end,
+
     ["labels that are too long are left out, and told"] = function()
         local pods = {}
         for i = 1, 20 do

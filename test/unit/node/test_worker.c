@@ -281,8 +281,8 @@ static void test_balance(void **state UNUSED)
     world_end(&w);
 }
 
-/* The slices know the port by its old name, or not at all: its number says where it leads to, a name does
- * not. */
+/* The slices know the port by its old name, or not at all: its number says where it leads to, and a name that
+ * is known of the pods. */
 static void test_renamed_port(void **state UNUSED)
 {
     struct world w;
@@ -309,6 +309,12 @@ static void test_renamed_port(void **state UNUSED)
     server_put(&w.server, "services", web);
     run_ms(&w, 500);
     assert_int_equal(fake_world_connect(w.net_world, "n1", vip, IPPROTO_TCP, 80, &reached), FAKE_REFUSED);
+    slice = json_copy(server_get(&w.server, "endpointslices.discovery.k8s.io", "default", "web-1"));
+    json_set_string(json_ensure_object(json_get(slice, "metadata"), "annotations"), "minik8s.io/target-ports",
+                    "{\"http\":8080}");
+    server_put(&w.server, "endpointslices.discovery.k8s.io", slice);
+    run_ms(&w, 500);
+    assert_int_equal(fake_world_connect(w.net_world, "n1", vip, IPPROTO_TCP, 80, &reached), FAKE_REACHED);
     world_end(&w);
 }
 

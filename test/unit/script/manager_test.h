@@ -71,7 +71,7 @@ static inline void add_node(struct cluster *cluster, const char *name, const cha
 {
     auto_free char *body = mem_printf("{'apiVersion':'v1','kind':'Node','metadata':{'name':'%s'}}", name);
     auto_free char *target = mem_printf("/api/v1/nodes/%s/status", name);
-    auto_free char *status = mem_printf("{'status':{'allocatable':{'cpu':'%s','memory':'4Gi','pods':'110'},"
+    auto_free char *status = mem_printf("{'status':{'allocatable':{'cpu':'%s','memory':'4Pi','pods':'110'},"
                                         "'conditions':[{'type':'Ready','status':'True'}]}}",
                                         cpu);
     expect(cluster->api, 201, "POST", "/api/v1/nodes", body);
