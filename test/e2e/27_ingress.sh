@@ -4,7 +4,7 @@
 #uses: curl dig jq nsenter openssl ss
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 116
+plan 121
 
 resolv_before=$(cat /etc/resolv.conf)
 start_cluster 2
@@ -328,6 +328,21 @@ within 1000 "a change is in force" 5 answers home shop.example.com/api
 k patch ingress shop --type=json -p '[{"op":"replace","path":"/spec/rules/0/http/paths/0/backend/service/name","value":"none"}]' >/dev/null
 ok "a backend that does not exist: 503 that names it" until_true 5 shows "default/none:http.*does not exist" ask node-1 http://shop.example.com/api
 ok "… and an Event" until_true 5 shows 'BackendNotFound: Service "none" does not exist' events_of shop
+
+# ---- a proxy that cannot read its configuration anew
+broken=$MINIK8S_DIR/nodes/node-2/agent/dns-ingress/default.pem
+shows_certificate() { [ "$(ask "$1" --cacert "$work/$2.crt" https://secure.example.com/health | app)" = home ]; } # NODE CERTIFICATE
+answers_2() { [ "$(ask node-2 "http://shop.example.com/$2" | app)" = "$1" ]; }
+cp "$broken" "$work/default.pem" && echo broken >"$broken"
+k create secret tls secure-cert --cert="$work/second.crt" --key="$work/second.key" --dry-run=client -o yaml | k apply -f - >/dev/null 2>&1
+ok "a broken file on node-2: the other node shows the new certificate" until_true 5 shows_certificate node-1 second
+ok "… its Node says why" until_true 15 shows "IngressProxyFailed.*does not read its configuration anew" k describe node node-2
+k patch ingress shop --type=json -p '[{"op":"replace","path":"/spec/rules/0/http/paths/0/backend/service/name","value":"shop"}]' >/dev/null
+since=$(now)
+within 1000 "… what serves there follows the routes" 5 answers_2 shop api/x
+ok "… and shows the certificate that it has" shows_certificate node-2 first
+cp "$work/default.pem" "$broken"
+ok "the file is mended: the new certificate is in force" until_true 40 shows_certificate node-2 second
 
 # ---- a node without power
 "$minik8s" cluster stop-node node-2 >/dev/null

@@ -76,7 +76,7 @@ static void list_certificates(const struct ingress *ingress, struct map *files, 
             const char *secret = json_string_or(tls, "secret", "");
             const cJSON *hosts = json_get(tls, "hosts");
             auto_free char *key = mem_printf("%s/%s", namespace, secret);
-            auto_free char *file = mem_printf("%s_%s.pem", namespace, secret);
+            auto_free char *file = ingress_certificate_name(namespace, secret);
             const char *pem = certificates_pem(ingress->certificates, key);
             if (!pem || !hosts || !hosts->child)
                 continue;

@@ -42,6 +42,11 @@ struct proxy_files {
 };
 /* 1: the proxies have to read their configuration anew. */
 int ingress_write_files(const struct proxy_files *files, struct err **err);
+/* Removes certificates that the list names no more, when no process reads an older list. */
+int ingress_sweep_files(const struct proxy_files *files, struct err **err);
+char *ingress_certificate_name(const char *namespace, const char *secret); /* of its file; caller frees */
+/* What a file of that name holds, the caller's; NULL: there is none. */
+char *ingress_read_certificate(const char *directory, const char *name);
 
 /* ---- ingress_listen.c: the sockets that all proxies of this node accept from ---- */
 

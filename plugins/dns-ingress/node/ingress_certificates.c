@@ -1,7 +1,8 @@
 /*
  * ingress_certificates: the certificates that routes name: fetched when a route says a new revision, checked,
  * and kept in memory until the route goes. The server gives a node only Secrets that a route (or a pod of the
- * node) refers to. Invariant: a certificate that was right is served until a right one follows.
+ * node) refers to. Invariant: a certificate that was right is served until a right one follows, also by the
+ * next agent: it begins with what the proxies' files hold.
  */
 #include <gnutls/x509.h>
 #include <string.h>
@@ -192,6 +193,14 @@ static void on_retry(void *arg)
     }
 }
 
+static char *pem_on_disk(const struct certificates *certificates, const char *key)
+{
+    const char *slash = strchr(key, '/');
+    auto_free char *namespace = mem_strndup(key, (size_t)(slash - key));
+    auto_free char *file = ingress_certificate_name(namespace, slash + 1);
+    return ingress_read_certificate(certificates->host->directory, file);
+}
+
 static void want(struct certificates *certificates, const char *key, const char *revision)
 {
     struct certificate *certificate = map_get(&certificates->items, key);
@@ -199,6 +208,7 @@ static void want(struct certificates *certificates, const char *key, const char 
         certificate = NEW(struct certificate);
         certificate->owner = certificates;
         certificate->key = mem_strdup(key);
+        certificate->pem = pem_on_disk(certificates, key);
         map_set(&certificates->items, key, certificate);
     }
     certificate->wanted = true;

@@ -1,6 +1,6 @@
 /*
  * ingress_files: what the proxies read: map files, certificates, pages, configurations. Writes only what
- * differs. Blocking.
+ * differs, and takes away nothing that a reader may still look for. Blocking.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,6 +13,23 @@
 
 #define FILE_MAX (64u << 20)
 #define CERTIFICATE_DAYS 3650
+
+static char *certificates_folder(const char *directory)
+{
+    return file_join(directory, "certificates");
+}
+
+char *ingress_certificate_name(const char *namespace, const char *secret)
+{
+    return mem_printf("%s_%s.pem", namespace, secret);
+}
+
+char *ingress_read_certificate(const char *directory, const char *name)
+{
+    auto_free char *folder = certificates_folder(directory), *path = file_join(folder, name);
+    char *text = NULL;
+    return file_read(path, FILE_MAX, &text, NULL, NULL) == 0 ? text : NULL;
+}
 
 /* 1 if it was changed. */
 static int write_if_changed(const char *directory, const char *name, const char *text, size_t len,
@@ -77,8 +94,7 @@ static int write_pages(const struct proxy_files *files, struct err **err)
 /* Only root reads them: a worker has them from its start. 1 if one was changed. */
 static int write_certificates(const struct proxy_files *files, struct err **err)
 {
-    auto_free char *folder = file_join(files->directory, "certificates");
-    size_t count;
+    auto_free char *folder = certificates_folder(files->directory);
     int result = 0;
     if (file_make_dirs(folder, 0700, err) < 0)
         return -1;
@@ -89,15 +105,22 @@ static int write_certificates(const struct proxy_files *files, struct err **err)
         result |= changed;
     }
     int changed = write_str(files, "certificates.list", &files->list, err);
-    auto_free char **names = changed < 0 ? NULL : file_list(folder, &count, err);
+    return changed < 0 ? -1 : result | changed;
+}
+
+int ingress_sweep_files(const struct proxy_files *files, struct err **err)
+{
+    auto_free char *folder = certificates_folder(files->directory);
+    size_t count;
+    auto_free char **names = file_list(folder, &count, err);
     if (!names)
         return -1;
-    for (size_t i = 0; i < count; i++) { /* those that the list has no more */
+    for (size_t i = 0; i < count; i++) {
         auto_free char *path = file_join(folder, names[i]);
         if (!map_has(&files->certificates, names[i]) && unlink(path) < 0)
             return err_errno(err, errno, "removing %s", path);
     }
-    return result | changed;
+    return 0;
 }
 
 int ingress_write_files(const struct proxy_files *files, struct err **err)

@@ -2,7 +2,9 @@
  * ingress_proxy: keeps the two HAProxy processes of this node, their files, and what they know of the maps.
  * Does not know what a route is. Invariants: a file is written before a running process is told, so that one
  * that starts at any moment has it; a process that was started, adopted or read its configuration anew is
- * told everything once more, because it may have read the files a moment before; nothing runs while there is
+ * told everything once more, because it may have read the files a moment before; one that was told to read
+ * its configuration anew is told so until another worker answers (a signal may be lost, a file may be gone at
+ * the wrong moment), and what changes meanwhile is told to the one that serves; nothing runs while there is
  * no route. A new agent starts what is missing from the files that are there, before it knows any route: who
  * was killed with it serves again as soon as it can.
  */
@@ -23,6 +25,10 @@
 #define INSTANCES INGRESS_PROXIES
 #define RETRY_MS 100
 #define START_RETRY_MS 5000
+#define RELOAD_RETRY_MS 500 /* to the next signal; twice as long each time, up to … */
+#define RELOAD_DOUBLINGS 6
+#define RELOADS_QUIET 3  /* signals before it is said */
+#define CONFIRM_MS 5000  /* an adopted one may be about to replace its worker */
 #define RETRIES_QUIET 50 /* tries before it is said: a process needs a moment to start */
 #define TERMINATE_MS 3000
 #define LOG_MAX (16 << 20) /* bytes of an access log; one older is kept */
@@ -32,11 +38,15 @@ struct instance {
     struct proxy *proxy;
     struct helper *helper;
     char *name, *socket;
-    bool stale;      /* it may lack something of the maps */
-    int old_worker;  /* its configuration is being read anew: the worker that is to go */
-    int worker;      /* that answered last; 0: none since it was started */
-    bool reload;     /* as soon as it answers: a signal before would end it */
-    unsigned failed; /* tries in a row */
+    bool stale;        /* it may lack something of the maps */
+    bool confirm;      /* it is told everything twice */
+    int old_worker;    /* its configuration is being read anew: the worker that is to go */
+    int worker;        /* that answered last; 0: none since it was started */
+    bool reload;       /* as soon as it answers: a signal before would end it */
+    int64_t signalled; /* ms: when it was told to read anew */
+    unsigned signals;  /* … how often, for this old_worker */
+    unsigned starts;   /* who was told before the last one knows nothing */
+    unsigned failed;   /* tries in a row */
 };
 
 struct proxy {
@@ -49,7 +59,8 @@ struct proxy {
     struct helper *holder;
     bool known_routes; /* proxy_set was called */
     bool wanted, dirty, busy, closed;
-    struct loop_timer *timer;
+    bool swept; /* no file is there that the list does not name */
+    struct loop_timer *timer, *confirm_timer;
     struct loop_timer *log_timer; /* runs while something is being logged */
     struct loop_fd *log_watch;
     int log_fd; /* inotify on the logs, or -1 */
@@ -62,7 +73,9 @@ struct proxy_job {
     bool wanted;
     char *sockets[INSTANCES];
     bool ask[INSTANCES], stale[INSTANCES];
-    int old_worker[INSTANCES];
+    bool sweep; /* nobody reads files that the list does not name */
+    int known_worker[INSTANCES];
+    unsigned starts[INSTANCES];
     /* results */
     bool reload;
     int worker[INSTANCES]; /* that answered */
@@ -77,10 +90,10 @@ static char *path_in(const char *directory, const char *format, unsigned instanc
 
 /* ---- on the pool ---- */
 
-static int tell_map(const struct proxy_job *job, unsigned i, int map, struct err **err)
+static int tell_map(const struct proxy_job *job, unsigned i, int map, bool all, struct err **err)
 {
     auto_free char *path = file_join(job->files.directory, ingress_map_names[map]);
-    if (job->stale[i])
+    if (all)
         return socket_set_map(job->sockets[i], path, &job->files.maps[map], err);
     if (job->known[map].len == job->files.maps[map].len &&
         memcmp(str_c(&job->known[map]), str_c(&job->files.maps[map]), job->files.maps[map].len) == 0)
@@ -90,17 +103,15 @@ static int tell_map(const struct proxy_job *job, unsigned i, int map, struct err
     return socket_change_map(job->sockets[i], path, &job->known[map], &job->files.maps[map], err);
 }
 
+/* A worker that is not the one told before has read the files at some moment: it is told everything. */
 static int tell(struct proxy_job *job, unsigned i, struct err **err)
 {
-    if (job->stale[i]) {
-        job->worker[i] = socket_worker(job->sockets[i], err);
-        if (job->worker[i] < 0)
-            return -1;
-        if (job->worker[i] == job->old_worker[i])
-            return err_set(err, ERR_UNAVAILABLE, "its new worker does not answer yet");
-    }
+    job->worker[i] = socket_worker(job->sockets[i], err);
+    if (job->worker[i] < 0)
+        return -1;
+    bool all = job->stale[i] || job->worker[i] != job->known_worker[i];
     for (int map = 0; map < MAP_COUNT; map++)
-        if (tell_map(job, i, map, err) < 0)
+        if (tell_map(job, i, map, all, err) < 0)
             return -1;
     return 0;
 }
@@ -113,7 +124,7 @@ static void job_work(void *arg)
         return;
     }
     int changed = ingress_write_files(&job->files, &job->err);
-    if (changed < 0)
+    if (changed < 0 || (job->sweep && ingress_sweep_files(&job->files, &job->err) < 0))
         return;
     job->reload = changed > 0;
     for (unsigned i = 0; i < INSTANCES; i++)
@@ -215,6 +226,7 @@ static void proxy_destroy(struct proxy *proxy)
     str_free(&proxy->list);
     map_fini(&proxy->certificates);
     loop_timer_free(proxy->timer);
+    loop_timer_free(proxy->confirm_timer);
     loop_timer_free(proxy->log_timer);
     free(proxy);
 }
@@ -229,10 +241,12 @@ static void on_start(void *arg, pid_t pid, bool adopted)
 {
     struct instance *instance = arg;
     instance->stale = true;
+    instance->confirm = adopted;
     instance->old_worker = instance->worker = 0;
     if (!adopted)
         instance->reload = false; /* it has read the newest files */
     instance->failed = 0;
+    instance->starts++;
     log_info("ingress", "%s %s, pid %d", instance->name, adopted ? "adopted" : "started", (int)pid);
     again(instance->proxy);
     watch_logs(instance->proxy);
@@ -311,35 +325,82 @@ static void start_all(struct proxy *proxy)
 }
 
 /* Its workers are replaced, and the new ones take the listening sockets over. */
-static void reload(struct instance *instance)
+static void signal_reload(struct instance *instance)
 {
     auto_err err = NULL;
-    instance->reload = true;
-    if (!instance->worker || instance->stale)
-        return;
-    instance->reload = false;
-    instance->old_worker = instance->worker;
-    instance->stale = true;
+    instance->signalled = loop_now_ms(instance->proxy->host->loop);
+    instance->signals++;
     if (helper_signal(instance->helper, SIGUSR2, &err) < 0)
         log_warn("ingress", "%s", err_message(err));
     again(instance->proxy);
 }
 
+static void reload(struct instance *instance)
+{
+    instance->reload = true;
+    if (!instance->worker || instance->stale || instance->old_worker)
+        return;
+    instance->reload = false;
+    instance->old_worker = instance->worker;
+    instance->signals = 0;
+    signal_reload(instance);
+}
+
+/* The worker that is to go has answered: it is what serves until the other one does. */
+static void still_old(struct instance *instance)
+{
+    unsigned doublings = instance->signals < RELOAD_DOUBLINGS ? instance->signals : RELOAD_DOUBLINGS;
+    int64_t waited = loop_now_ms(instance->proxy->host->loop) - instance->signalled;
+    again(instance->proxy);
+    if (waited < (int64_t)RELOAD_RETRY_MS << doublings >> 1)
+        return;
+    if (instance->signals % RELOADS_QUIET == 0)
+        tell_node(instance->proxy, instance->name,
+                  "it does not read its configuration anew; its log says why");
+    log_warn("ingress", "%s does not read its configuration anew: told again", instance->name);
+    signal_reload(instance);
+}
+
 static void note_told(struct instance *instance, const struct proxy_job *job, unsigned i)
 {
-    if (!job->told[i]) {
-        instance->stale = false;
-        instance->old_worker = 0;
-        instance->worker = job->worker[i] ? job->worker[i] : instance->worker;
-        instance->failed = 0;
-        if (instance->reload)
-            reload(instance);
+    if (job->starts[i] != instance->starts || !instance->helper || !helper_pid(instance->helper)) {
+        again(instance->proxy); /* another one was told */
         return;
     }
-    instance->stale = true;
-    if (++instance->failed % RETRIES_QUIET == 0)
-        log_warn("ingress", "%s: %s", instance->name, err_message(job->told[i]));
-    again(instance->proxy);
+    if (job->told[i]) {
+        instance->stale = true;
+        if (++instance->failed % RETRIES_QUIET == 0)
+            log_warn("ingress", "%s: %s", instance->name, err_message(job->told[i]));
+        again(instance->proxy);
+        return;
+    }
+    instance->stale = false;
+    instance->failed = 0;
+    instance->worker = job->worker[i];
+    if (instance->worker == instance->old_worker) {
+        still_old(instance);
+        return;
+    }
+    instance->old_worker = 0;
+    if (instance->reload)
+        reload(instance);
+    if (instance->confirm && !loop_timer_running(instance->proxy->confirm_timer))
+        loop_timer_start(instance->proxy->confirm_timer, CONFIRM_MS);
+}
+
+static bool any_stale(const struct proxy *proxy)
+{
+    for (unsigned i = 0; i < INSTANCES; i++)
+        if (proxy->instances[i].stale || proxy->instances[i].old_worker ||
+            (proxy->wanted && !proxy->instances[i].helper))
+            return true;
+    return false;
+}
+
+/* While somebody starts or reads anew it may be reading the list before the last. */
+static bool may_sweep(const struct proxy *proxy)
+{
+    return !proxy->swept && proxy->wanted && !any_stale(proxy);
 }
 
 static void job_done(void *arg)
@@ -365,20 +426,13 @@ static void job_done(void *arg)
             if (job->reload)
                 reload(&proxy->instances[i]);
         }
+        proxy->swept = job->sweep || !job->wanted || (proxy->swept && !job->reload);
         if (job->wanted)
             start_all(proxy);
-        if (proxy->dirty)
+        if (proxy->dirty || may_sweep(proxy))
             run(proxy);
     }
     job_free(job);
-}
-
-static bool any_stale(const struct proxy *proxy)
-{
-    for (unsigned i = 0; i < INSTANCES; i++)
-        if (proxy->instances[i].stale || (proxy->wanted && !proxy->instances[i].helper))
-            return true;
-    return false;
 }
 
 static void copy_texts(struct map *to, const struct map *from)
@@ -396,6 +450,7 @@ static void fill_job(struct proxy_job *job, struct proxy *proxy)
     job->files.servers[0] = mem_strdup(proxy->host->dns_address);
     job->files.servers[1] = mem_strdup(proxy->host->dns_spare);
     job->wanted = proxy->wanted;
+    job->sweep = may_sweep(proxy);
     for (int i = 0; i < MAP_COUNT; i++) {
         str_add_n(&job->files.maps[i], str_c(&proxy->maps[i]), proxy->maps[i].len);
         str_add_n(&job->known[i], str_c(&proxy->known[i]), proxy->known[i].len);
@@ -407,20 +462,23 @@ static void fill_job(struct proxy_job *job, struct proxy *proxy)
         job->sockets[i] = mem_strdup(instance->socket);
         job->ask[i] = instance->helper && helper_pid(instance->helper) > 0;
         job->stale[i] = instance->stale;
-        job->old_worker[i] = instance->old_worker;
+        job->known_worker[i] = instance->worker;
+        job->starts[i] = instance->starts;
     }
 }
 
 static void run(struct proxy *proxy)
 {
-    if (proxy->busy || proxy->closed || !proxy->known_routes || (!proxy->dirty && !any_stale(proxy)))
+    if (proxy->busy || proxy->closed || !proxy->known_routes ||
+        (!proxy->dirty && !any_stale(proxy) && !may_sweep(proxy)))
         return;
     if (!proxy->wanted) {
         unwatch_logs(proxy);
         loop_timer_stop(proxy->log_timer);
         for (unsigned i = 0; i < INSTANCES; i++) {
             helper_free(steal(&proxy->instances[i].helper));
-            proxy->instances[i].stale = false;
+            proxy->instances[i].stale = proxy->instances[i].reload = false;
+            proxy->instances[i].old_worker = 0;
         }
         helper_free(steal(&proxy->holder));
         ingress_listen_close(proxy->sockets);
@@ -435,6 +493,17 @@ static void run(struct proxy *proxy)
 static void on_timer(void *arg)
 {
     run(arg);
+}
+
+static void on_confirm(void *arg)
+{
+    struct proxy *proxy = arg;
+    for (unsigned i = 0; i < INSTANCES; i++) {
+        struct instance *instance = &proxy->instances[i];
+        instance->stale = instance->stale || (instance->confirm && instance->worker);
+        instance->confirm = instance->confirm && !instance->worker;
+    }
+    run(proxy);
 }
 
 /* The configurations are written last. */
@@ -453,6 +522,7 @@ struct proxy *proxy_new(struct node_extension_host *host)
     struct proxy *proxy = NEW(struct proxy);
     proxy->host = host;
     proxy->timer = loop_timer_new(host->loop, on_timer, proxy);
+    proxy->confirm_timer = loop_timer_new(host->loop, on_confirm, proxy);
     proxy->log_timer = loop_timer_new(host->loop, on_log_timer, proxy);
     proxy->log_fd = -1;
     for (int i = 0; i < INGRESS_SOCKETS; i++)
@@ -489,6 +559,7 @@ void proxy_free(struct proxy *proxy)
 {
     proxy->closed = true;
     loop_timer_stop(proxy->timer);
+    loop_timer_stop(proxy->confirm_timer);
     loop_timer_stop(proxy->log_timer);
     unwatch_logs(proxy);
     helper_free(steal(&proxy->holder));
