@@ -28,6 +28,7 @@
 #define RELOAD_RETRY_MS 500 /* to the next signal; twice as long each time, up to … */
 #define RELOAD_DOUBLINGS 6
 #define RELOADS_QUIET 3  /* signals before it is said */
+#define LOOK_MS 1000     /* once it has been said: whether another worker answers */
 #define CONFIRM_MS 5000  /* an adopted one may be about to replace its worker */
 #define RETRIES_QUIET 50 /* tries before it is said: a process needs a moment to start */
 #define TERMINATE_MS 3000
@@ -351,7 +352,8 @@ static void still_old(struct instance *instance)
 {
     unsigned doublings = instance->signals < RELOAD_DOUBLINGS ? instance->signals : RELOAD_DOUBLINGS;
     int64_t waited = loop_now_ms(instance->proxy->host->loop) - instance->signalled;
-    again(instance->proxy);
+    if (!loop_timer_running(instance->proxy->timer))
+        loop_timer_start(instance->proxy->timer, instance->signals > RELOADS_QUIET ? LOOK_MS : RETRY_MS);
     if (waited < (int64_t)RELOAD_RETRY_MS << doublings >> 1)
         return;
     if (instance->signals % RELOADS_QUIET == 0)
