@@ -26,6 +26,7 @@
 #define SUFFIX ".decisions"
 #define READ_MAX (256u << 20) /* of one: the nodes come on top */
 #define BUFFER_MAX (4u << 20) /* of a turn; more is written at once */
+#define RETRY_MS 5000         /* after a write that failed; what is decided meanwhile is in memory only */
 
 struct segment {
     unsigned long long number;
@@ -42,8 +43,10 @@ struct record_file {
     struct past_writer writer;
     bool has_world; /* so do the nodes, as they were at the writer's position */
     struct str buffer;
+    struct loop *loop;
     struct loop_timer *flush;
     bool failing;
+    int64_t retry_ms;
 };
 
 static char *path_of(const struct record_file *file, unsigned long long number)
@@ -88,7 +91,8 @@ static void next_segment(struct record_file *file)
     const struct segment *last = last_segment(file);
     if (file->fd >= 0)
         close(file->fd);
-    add_segment(file, last ? last->number + 1 : 1, 0);
+    if (!last || last->bytes) /* nothing goes for one that could not be begun */
+        add_segment(file, last ? last->number + 1 : 1, 0);
     open_last(file);
 }
 
@@ -101,7 +105,8 @@ static void fail(struct record_file *file)
     file->failing = true;
     if (file->fd >= 0)
         close(file->fd);
-    file->fd = -1; /* a new segment is tried with the next decision: what stands in this one is not known */
+    file->fd = -1; /* the next one is a new segment: what stands in this one is not known */
+    file->retry_ms = loop_now_ms(file->loop) + RETRY_MS;
 }
 
 static void flush(void *arg)
@@ -189,7 +194,9 @@ static void add_world(struct record_file *file)
 static void on_added(void *arg, const struct decision *decision)
 {
     struct record_file *file = arg;
-    struct segment *last = last_segment(file);
+    const struct segment *last = last_segment(file);
+    if (file->fd < 0 && file->failing && loop_now_ms(file->loop) < file->retry_ms)
+        return;
     if (file->fd < 0 || last->bytes + file->buffer.len - last->worlds >= SEGMENT_BYTES) {
         flush(file);
         next_segment(file);
@@ -315,6 +322,7 @@ struct record_file *record_file_open(const char *directory, struct loop *loop, s
     struct record_file *file = NEW(struct record_file);
     auto_err err = NULL;
     file->directory = mem_strdup(directory);
+    file->loop = loop;
     file->record = record;
     file->lock = file->fd = -1;
     file->writer = (struct past_writer){.need = add_class, .arg = file};

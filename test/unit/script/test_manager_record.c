@@ -5,6 +5,9 @@
  */
 #include "manager_test.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "base/file.h"
 #include "script/script_node.h"
 #include "script/script_record_file.h"
@@ -484,6 +487,31 @@ static void test_placements_over_restarts(void **state UNUSED)
     file_remove_tree(directory, NULL);
 }
 
+static struct record_list *one_source(const struct policy_point *point)
+{
+    struct record_list *list = record_list_new(point, 1);
+    list->entries[list->count++] = (struct record_entry){
+        .source = record_source_new("x", "0123456789abcdef", "", 0), .settings = cJSON_CreateObject()};
+    return list;
+}
+
+/* Decisions of half a MiB each. */
+static void add_large(struct record *record, const struct policy_point *point, struct record_list *list,
+                      int first, int count)
+{
+    for (int i = first; i < first + count; i++) {
+        struct decision *decision = NEW(struct decision);
+        decision->point = point->name;
+        decision->object = mem_printf("default/p%d", i);
+        decision->lists[0] = record_list_ref(list);
+        decision->result = mem_alloc((512u << 10) + 3);
+        memset(decision->result, 'x', (512u << 10) + 2);
+        decision->result[0] = decision->result[(512u << 10) + 1] = '"';
+        decision->result[(512u << 10) + 2] = 0;
+        record_add(record, decision);
+    }
+}
+
 /* Segments go when there are too many, and what is left can be read by itself. */
 static void test_bounded_on_disk(void **state UNUSED)
 {
@@ -499,20 +527,8 @@ static void test_bounded_on_disk(void **state UNUSED)
     struct record_file *file = record_file_open(directory, cluster->api->loop, &record, &policies);
     assert_non_null(file);
     assert_null(record_file_open(directory, cluster->api->loop, &record, &policies)); /* it is taken */
-    struct record_list *list = record_list_new(point, 1);
-    list->entries[list->count++] = (struct record_entry){
-        .source = record_source_new("x", "0123456789abcdef", "", 0), .settings = cJSON_CreateObject()};
-    for (int i = 0; i < 160; i++) { /* half a MiB each */
-        struct decision *decision = NEW(struct decision);
-        decision->point = point->name;
-        decision->object = mem_printf("default/p%d", i);
-        decision->lists[0] = record_list_ref(list);
-        decision->result = mem_alloc((512u << 10) + 3);
-        memset(decision->result, 'x', (512u << 10) + 2);
-        decision->result[0] = decision->result[(512u << 10) + 1] = '"';
-        decision->result[(512u << 10) + 2] = 0;
-        record_add(&record, decision);
-    }
+    struct record_list *list = one_source(point);
+    add_large(&record, point, list, 0, 160);
     record_file_close(file);
     record_list_unref(list);
     record_fini(&record);
@@ -522,6 +538,53 @@ static void test_bounded_on_disk(void **state UNUSED)
     assert_true(record.count > 100 && record.count < 135);
     assert_string_equal(record_at(&record, record.count - 1)->object, "default/p159");
     assert_string_equal(record_at(&record, 0)->lists[0]->entries[0].source->name, "x");
+    record_file_close(file);
+    record_fini(&record);
+    policies_fini(&policies);
+    cluster_free(cluster);
+    file_remove_tree(directory, NULL);
+}
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* What cannot be written pushes nothing out, and later decisions are kept again. */
+static void test_no_room_on_disk(void **state UNUSED)
+{
+    char directory[] = "/tmp/m8-record-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    struct cluster *cluster = cluster_new(only_scheduler);
+    struct policies policies;
+    struct record record;
+    policies_init(&policies, true, 1, &(struct policies_hooks){0});
+    assert_int_equal(policies_add_point(&policies, "test.one", "one", "Pod", "x", NULL), 0);
+    const struct policy_point *point = policies_point(&policies, "test.one");
+    struct record_list *list = one_source(point);
+    record_init(&record, 1000, 64u << 20);
+    struct record_file *file = record_file_open(directory, cluster->api->loop, &record, &policies);
+    assert_non_null(file);
+    add_large(&record, point, list, 0, 20);
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(0);
+    for (int i = 0; i < 10; i++) { /* each after a while, so each is tried */
+        add_large(&record, point, list, 20 + i * 10, 10);
+        pass(cluster, 6);
+    }
+    limit_files(RLIM_INFINITY);
+    add_large(&record, point, list, 120, 1);
+    record_file_close(file);
+    record_list_unref(list);
+    record_fini(&record);
+    record_init(&record, 1000, 128u << 20);
+    file = record_file_open(directory, cluster->api->loop, &record, &policies);
+    assert_true(record.count >= 10 && record.count < 30);
+    assert_string_equal(record_at(&record, 0)->object, "default/p0");
+    assert_string_equal(record_at(&record, record.count - 1)->object, "default/p120");
     record_file_close(file);
     record_fini(&record);
     policies_fini(&policies);
@@ -641,6 +704,7 @@ int main(void)
                                        cmocka_unit_test(test_kept_over_restarts),
                                        cmocka_unit_test(test_placements_over_restarts),
                                        cmocka_unit_test(test_bounded_on_disk),
+                                       cmocka_unit_test(test_no_room_on_disk),
                                        cmocka_unit_test(test_swaps_under_load),
                                        cmocka_unit_test(test_swaps_in_engine)};
     return cmocka_run_group_tests(tests, NULL, NULL);
