@@ -151,7 +151,13 @@ static void report_policy(struct script_manager *manager, const cJSON *object, c
                         : is_active(manager, current) ? "Active"
                         : is_shadow(manager, current) ? "Shadow"
                                                       : "Inactive";
-    const char *message = refused ? err_message(refused) : rolled_back ? newest->reason : NULL;
+    auto_err unknown = NULL;
+    policies_check_settings(&manager->policies, json_string_or(object, "metadata.name", ""),
+                            json_at(object, "spec.settings"), "spec", &unknown);
+    const char *message = refused       ? err_message(refused)
+                          : rolled_back ? newest->reason
+                          : unknown     ? err_message(unknown)
+                                        : NULL;
     json_set_string(status, "state", state);
     json_set_string(status, "message", message ? message : "");
     add_failure(manager, status, json_string_or(object, "metadata.name", ""));
@@ -359,25 +365,43 @@ static void add_rejected(struct script_manager *manager, const struct policy_poi
     }
 }
 
-/* Those that decide in their order, then the others by name. */
-static cJSON *known_policies(struct script_manager *manager, const struct policy_point *point)
+static void add_active(cJSON *list, const struct policy_active *active)
+{
+    const struct policy_version *version = active->version;
+    cJSON *entry = add_known(list, version->name, version->hash, origin_of(version), "Active");
+    json_set(entry, "weight", cJSON_CreateNumber(active->weight));
+    if (active->optional)
+        json_set_string(entry, "mode", "Optional");
+    if (active->settings && active->settings->child)
+        json_set(entry, "settings", json_copy(active->settings));
+}
+
+static bool is_disabled(const cJSON *chosen, const char *name)
+{
+    json_each (entry, chosen) {
+        if (str_eq(json_string(entry, "name"), name))
+            return str_eq(json_string(entry, "mode"), "Disabled");
+    }
+    return false;
+}
+
+/* Those that decide by this list, in their order, then the others by name. chosen: what the profile says. */
+static cJSON *known_policies(struct script_manager *manager, const struct policy_point *point,
+                             const struct policy_list *active, const cJSON *chosen)
 {
     cJSON *list = cJSON_CreateArray();
-    for (size_t i = 0; i < point->active.count; i++) {
-        const struct policy_active *active = &point->active.items[i];
-        cJSON *entry = add_known(list, active->version->name, active->version->hash,
-                                 origin_of(active->version), "Active");
-        json_set(entry, "weight", cJSON_CreateNumber(active->weight));
-    }
+    for (size_t i = 0; i < active->count; i++)
+        add_active(list, &active->items[i]);
     auto_free const char **names = map_sorted_keys(&manager->policies.names);
     for (size_t i = 0; names[i]; i++) {
         const struct policy *policy = policies_find(&manager->policies, names[i]);
         const struct policy_version *current = policies_current(policy);
         const struct policy_version *version = current ? current : policy->versions[0];
-        if (version && str_eq(version->point, point->name) && !holds(&point->active, version))
+        if (version && str_eq(version->point, point->name) && !holds(active, version))
             add_known(list, version->name, version->hash, origin_of(version),
                       policy->versions[0] && policy->versions[0]->bad ? "RolledBack"
                       : is_shadow(manager, version)                   ? "Shadow"
+                      : is_disabled(chosen, version->name)            ? "Disabled"
                                                                       : "Inactive");
     }
     add_rejected(manager, point, list);
@@ -414,6 +438,15 @@ static cJSON *wanted_figures(struct script_manager *manager)
     return figures;
 }
 
+static cJSON *add_point(cJSON *points, const struct policy_point *point)
+{
+    static const char *const shapes[] = {"one", "first", "filter", "score", "order"};
+    cJSON *entry = json_push(points, cJSON_CreateObject());
+    json_set_string(entry, "point", point->name);
+    json_set_string(entry, "shape", shapes[point->shape]);
+    return entry;
+}
+
 static cJSON *profile_status(struct script_manager *manager, const cJSON *object, const char *message)
 {
     cJSON *status = cJSON_CreateObject(), *points = json_set(status, "points", cJSON_CreateArray());
@@ -426,9 +459,9 @@ static cJSON *profile_status(struct script_manager *manager, const cJSON *object
     json_set(status, "metrics", wanted_figures(manager));
     auto_free const char **names = map_sorted_keys(&manager->policies.points);
     for (size_t i = 0; names[i]; i++) {
-        cJSON *entry = json_push(points, cJSON_CreateObject());
-        json_set_string(entry, "point", names[i]);
-        json_set(entry, "policies", known_policies(manager, policies_point(&manager->policies, names[i])));
+        const struct policy_point *point = policies_point(&manager->policies, names[i]);
+        cJSON *entry = add_point(points, point);
+        json_set(entry, "policies", known_policies(manager, point, &point->active, point->chosen));
         const struct shadow *shadow = shadow_of(&manager->policies, names[i]);
         cJSON *shadows = shadow ? json_set(entry, "shadows", cJSON_CreateArray()) : NULL;
         for (; shadow; shadow = shadow->next)
@@ -464,6 +497,13 @@ static void add_space_troubles(const cJSON *object, const struct err *wrong, str
     const cJSON *namespaces = json_at(object, "spec.namespaces");
     if (!namespaces || !namespaces->child)
         str_add(message, "spec.namespaces is empty: only the profile named cluster is for all of them");
+    json_each (point, json_at(object, "spec.points")) {
+        if (json_get(point, "shadow") || (json_get(point, "shadows") && json_get(point, "shadows")->child))
+            str_addf(message,
+                     "%sspec.points[%s].shadows: policies decide beside in the whole cluster: only the "
+                     "profile named cluster names them",
+                     message->len ? "; " : "", json_string_or(point, "point", ""));
+    }
     json_each (name, namespaces) {
         auto_free char *prefix = mem_printf("%s: ", cJSON_IsString(name) ? name->valuestring : "?");
         for (size_t i = 0; wrong && i < wrong->n_causes; i++)
@@ -471,6 +511,22 @@ static void add_space_troubles(const cJSON *object, const struct err *wrong, str
                 str_addf(message, "%s%s: %s", message->len ? "; " : "",
                          wrong->causes[i].field + strlen(prefix), wrong->causes[i].message);
     }
+}
+
+/* What decides in the first of its namespaces, at the points that it sets. Caller owns. */
+static cJSON *space_points(struct script_manager *manager, const cJSON *object)
+{
+    cJSON *points = cJSON_CreateArray();
+    const char *namespace = json_string(object, "spec.namespaces[0]");
+    auto_json given = points_by_name(object);
+    json_each (choice, given) {
+        struct policy_point *point = policies_point(&manager->policies, choice->string);
+        if (point && namespace)
+            json_set(add_point(points, point), "policies",
+                     known_policies(manager, point, policies_active_in(point, namespace),
+                                    json_get(choice, "policies")));
+    }
+    return points;
 }
 
 static void apply_spaces(struct script_manager *manager)
@@ -493,6 +549,7 @@ static void apply_spaces(struct script_manager *manager)
         json_set_int(status, "observedGeneration", json_int(object, "metadata.generation", 0));
         json_set_string(status, "state", message.len ? "Degraded" : "Active");
         json_set_string(status, "message", str_c(&message));
+        json_set(status, "points", space_points(manager, object));
         write_status(manager, PROFILES, object, status, NULL);
     }
 }

@@ -78,6 +78,8 @@ void manager_files_tell(struct script_manager *manager); /* Events that could no
 /* Recorded decisions. spec: {point, object, sinceSeconds, limit, inputs}, all optional; {decisions: oldest
  * first, matching, record: {…limits}}. Caller owns. */
 cJSON *manager_decisions(const struct script_manager *manager, const cJSON *spec);
+/* Whether a question names a point that there is (NULL: any); an error with the nearest one. */
+int manager_check_point(const struct script_manager *manager, const char *point, struct err **err);
 void manager_query_init(struct script_manager *manager);
 void manager_query_fini(struct script_manager *manager);
 void manager_query_on_change(struct script_manager *manager, const char *resource,

@@ -98,6 +98,17 @@ static int64_t since_of(const struct script_manager *manager, const cJSON *spec)
     return seconds < 0 ? 0 : clock_wall_ns(loop_clock(manager->options.loop)) - seconds * 1000000000LL;
 }
 
+int manager_check_point(const struct script_manager *manager, const char *point, struct err **err)
+{
+    const struct map *points = &manager->policies.points;
+    if (!point || map_has(points, point))
+        return 0;
+    auto_free const char **names = map_sorted_keys(points);
+    const char *near = str_nearest(point, names, points->count);
+    return err_set(err, ERR_INVALID, "there is no point \"%.64s\"%s%s%s", point,
+                   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
 cJSON *manager_decisions(const struct script_manager *manager, const cJSON *spec)
 {
     const struct record *record = &manager->record;
@@ -199,9 +210,12 @@ static void ask(struct script_manager *manager, const struct cache_item *item)
 {
     auto_json object = json_parse_trusted(item->bytes->data, item->bytes->len);
     const cJSON *spec = json_get(object, "spec");
+    auto_err wrong = NULL;
     if (json_string(object, "status.state") || map_has(&manager->queries, item->name))
         return;
-    if (str_eq(json_string(spec, "action"), "log"))
+    if (manager_check_point(manager, json_string(spec, "point"), &wrong) < 0)
+        answer_query(manager, item->name, item->uid, "Refused", err_message(wrong), NULL);
+    else if (str_eq(json_string(spec, "action"), "log"))
         answer_query(manager, item->name, item->uid, "Done", "", manager_decisions(manager, spec));
     else if (str_eq(json_string(spec, "action"), "show"))
         answer_show(manager, item, json_string(spec, "name"));

@@ -245,6 +245,56 @@ static void set_standard(struct policies *policies, const cJSON *points)
     rebuild(policies);
 }
 
+/* ---- settings ---- */
+
+static const char *kind_of(const cJSON *value)
+{
+    return cJSON_IsNumber(value)   ? "a number"
+           : cJSON_IsString(value) ? "a text"
+           : cJSON_IsBool(value)   ? "true or false"
+                                   : "a table";
+}
+
+/* A default of true or false may stand for "none". */
+static bool may_be(const cJSON *value, const cJSON *declared)
+{
+    return !cJSON_IsNull(value) && (cJSON_IsBool(declared) || str_eq(kind_of(value), kind_of(declared)));
+}
+
+int policies_check_settings(const struct policies *policies, const char *name, const cJSON *settings,
+                            const char *path, struct err **err)
+{
+    const struct policy_version *version = policies_current(policies_find(policies, name));
+    int rc = 0;
+    json_each (value, version ? settings : NULL) {
+        const cJSON *declared = json_get(version->settings, value->string);
+        auto_free char *field = mem_printf("%s.settings.%s", path, value->string);
+        auto_str known = {0};
+        json_each (each, version->settings)
+            str_addf(&known, "%s%s", known.len ? ", " : "", each->string);
+        if (!declared)
+            rc = err_add_cause(err, "FieldValueNotSupported", field, "%s has no such setting; it has %s",
+                               name, known.len ? str_c(&known) : "none");
+        else if (!may_be(value, declared))
+            rc = err_add_cause(err, "FieldValueInvalid", field, "must be %s", kind_of(declared));
+    }
+    return rc;
+}
+
+/* What the settings of a list say that its policies do not know: it is told, and they decide all the same. */
+static int check_list(const struct policies *policies, const char *path, const cJSON *chosen,
+                      struct err **err)
+{
+    int rc = 0;
+    json_each (entry, chosen) {
+        const char *name = json_string_or(entry, "name", "");
+        auto_free char *place = mem_printf("%s.policies[%s]", path, name);
+        if (policies_check_settings(policies, name, json_get(entry, "settings"), place, err) < 0)
+            rc = -1;
+    }
+    return rc;
+}
+
 int policies_use(struct policies *policies, const cJSON *points, struct err **err)
 {
     int rc = 0;
@@ -267,6 +317,8 @@ int policies_use(struct policies *policies, const cJSON *points, struct err **er
         if (point->trouble)
             rc = err_add_cause(err, "FieldValueInvalid", path, "%s: the shipped default decides",
                                point->trouble);
+        else if (check_list(policies, path, point->chosen, err) < 0)
+            rc = -1;
     }
     json_each (given, points) {
         auto_free char *path = mem_printf("spec.points[%s]", given->string);
@@ -274,6 +326,12 @@ int policies_use(struct policies *policies, const cJSON *points, struct err **er
             rc = err_add_cause(err, "FieldValueNotSupported", path, "there is no such point");
     }
     return rc;
+}
+
+/* Not about objects of one namespace. */
+static bool of_the_cluster(const struct policy_point *point)
+{
+    return point->shape == SHAPE_ORDER || str_eq(point->about, "Node");
 }
 
 int policies_use_in(struct policies *policies, const cJSON *spaces, struct err **err)
@@ -311,6 +369,12 @@ int policies_use_in(struct policies *policies, const cJSON *spaces, struct err *
             if (space->trouble)
                 rc = err_add_cause(err, "FieldValueInvalid", path, "%s: the cluster's policies decide there",
                                    space->trouble);
+            else if (of_the_cluster(entry->value))
+                rc =
+                    err_add_cause(err, "FieldValueNotSupported", path,
+                                  "is decided for the whole cluster: only the profile named cluster sets it");
+            else if (check_list(policies, path, space->chosen, err) < 0)
+                rc = -1;
         }
     }
     return rc;

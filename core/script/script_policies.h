@@ -114,6 +114,10 @@ int policies_apply(struct policies *policies, const char *name, const char *sour
 /* Only the checks; the same errors. point, name (may be NULL): what the file must say. */
 int policies_check(struct policies *policies, const char *name, const char *source, size_t len,
                    struct err **err);
+/* Adds a cause "PATH.settings.KEY" for each one that the version in use does not declare, or as another kind
+ * of value; a name that is not known has none. */
+int policies_check_settings(const struct policies *policies, const char *name, const cJSON *settings,
+                            const char *path, struct err **err);
 void policies_set_settings(struct policies *policies, const char *name, const cJSON *settings);
 void policies_remove(struct policies *policies, const char *name); /* back to the shipped one, if any */
 /* To the version before the active one, or to `hash`. ERR_NOT_FOUND. */
@@ -128,7 +132,7 @@ int policies_load_folder(struct policies *policies, const char *directory, struc
 /* For who has no default.lua: the one policy that each point falls back to. */
 void policies_use_fallbacks(struct policies *policies);
 /* points: {"scheduler.score": {policies: […]}}. Unknown names are reported and the standard list is used for
- * that point. */
+ * that point. Settings that a policy does not declare, or of another kind, are reported too. */
 int policies_use(struct policies *policies, const cJSON *points, struct err **err);
 /* The same for single namespaces: {NAMESPACE: points}. A list that cannot be used there: the cluster's
  * decides, and the error names the namespace. */

@@ -230,6 +230,8 @@ bool decision_about(const struct decision *decision, const char *kind, const cha
         return false;
     if (!object || str_eq(decision->object, object))
         return true;
+    if (len && object[len - 1] == '/') /* all of a namespace */
+        return str_starts(decision->object, object);
     return strchr(object, '/') && str_starts(decision->object, object) && decision->object[len] == '/';
 }
 

@@ -119,8 +119,8 @@ struct record_list *record_list_ref(struct record_list *list);
 void record_list_unref(struct record_list *list);       /* NULL is fine */
 char *record_list_text(const struct record_list *list); /* "spread@1a2b3c4d,binpack@…"; caller owns */
 
-/* Whether it is about that object ("namespace/name", "name"; NULL: any), also about a part of it, a
- * container; kind NULL: of any kind. */
+/* Whether it is about that object ("namespace/name", "name"; "namespace/": all there; NULL: any), also about
+ * a part of it, a container; kind NULL: of any kind. */
 bool decision_about(const struct decision *decision, const char *kind, const char *object);
 
 /* For people and programs: {seq, time, revision, point, kind, object, by, node, result, reasons, failure,

@@ -409,7 +409,7 @@ static void describe_version(cJSON *out, const struct policy *policy, const stru
     json_set_string(out, "point", version->point);
     json_set_string(out, "version", version->hash);
     json_set_string(out, "source", version->source);
-    json_set_string(out, "from", version->shipped ? "shipped" : "object");
+    json_set_string(out, "from", version->shipped ? "shipped" : version->from_file ? "file" : "object");
     json_set(out, "settings", json_copy(version->settings));
     if (policy->settings)
         json_set(out, "overrides", json_copy(policy->settings));
@@ -457,9 +457,10 @@ cJSON *repl_policies(struct repl_session *session, const char *namespace, struct
 
 static void run_decisions(struct job *job)
 {
-    cJSON *answer = manager_decisions(job->session->manager, job->spec);
-    job->json = answer;
-    job_done(job, NULL);
+    struct err *err = NULL;
+    if (manager_check_point(job->session->manager, json_string(job->spec, "point"), &err) == 0)
+        job->json = manager_decisions(job->session->manager, job->spec);
+    job_done(job, err);
 }
 
 cJSON *repl_decisions(struct repl_session *session, cJSON *spec, struct err **err)

@@ -91,7 +91,7 @@ static int apply_known(struct whatif *w, const cJSON *known, struct err **err)
 {
     json_each (policy, known) {
         const char *source = json_string_or(policy, "source", "");
-        if (str_eq(json_string(policy, "from"), "object") &&
+        if (!str_eq(json_string(policy, "from"), "shipped") &&
             policies_apply(&w->policies, policy->string, source, strlen(source), false, NULL, err) < 0)
             return -1;
         if (json_get(policy, "overrides"))

@@ -22,7 +22,7 @@
 struct side {         /* what one of the two decided, in sum */
     struct map nodes; /* name → pods + 1 */
     size_t placed, unplaced;
-    double cost, replicas;
+    double cost, replicas, wait;
 };
 
 struct replay {
@@ -36,7 +36,7 @@ struct replay {
     uint64_t past;      /* of scheduling by earlier processes */
     uint64_t back;      /* of scheduling by this one: the next one is before it */
     size_t decisions, same, differ, failed, gone, violations;
-    bool scheduling, counting;
+    bool scheduling, scaling, waiting; /* what the results tell of */
     int64_t from_ns, to_ns;
     struct side was, would;
     cJSON *differences;
@@ -102,11 +102,21 @@ static bool concerns(const struct replay *replay, const struct decision *decisio
 
 /* ---- sums ---- */
 
-static void count_side(const struct replay *replay, struct side *side, const struct decision *decision,
+/* Adds a number of the result, if it has one. */
+static void add_number(const cJSON *result, const char *name, double *sum, bool *seen)
+{
+    const cJSON *number = json_get(result, name);
+    if (!cJSON_IsNumber(number))
+        return;
+    *sum += number->valuedouble;
+    *seen = true;
+}
+
+static void count_side(struct replay *replay, struct side *side, const struct decision *decision,
                        const cJSON *result)
 {
-    const cJSON *replicas = json_get(result, "replicas");
-    side->replicas += cJSON_IsNumber(replicas) ? replicas->valuedouble : 0;
+    add_number(result, "replicas", &side->replicas, &replay->scaling);
+    add_number(result, "wait", &side->wait, &replay->waiting);
     if (!decision->class)
         return;
     const char *node = json_string(result, "node");
@@ -230,10 +240,12 @@ static double imbalance(const struct replay *replay, const struct side *side)
 static void add_side(const struct replay *replay, cJSON *meaning, const char *name, const struct side *side)
 {
     cJSON *json = json_set(meaning, name, cJSON_CreateObject());
-    if (!replay->scheduling) {
+    if (replay->scaling)
         json_set(json, "replicas", cJSON_CreateNumber(round_3(side->replicas)));
+    if (replay->waiting)
+        json_set(json, "wait", cJSON_CreateNumber(round_3(side->wait)));
+    if (!replay->scheduling)
         return;
-    }
     json_set_int(json, "placed", (int64_t)side->placed);
     json_set_int(json, "unplaced", (int64_t)side->unplaced);
     json_set_int(json, "nodes", (int64_t)side->nodes.count);

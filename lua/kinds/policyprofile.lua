@@ -43,14 +43,17 @@ return {
         points = { type = "list", mergeKey = "point", description = "All decisions with the policies that are known for them.", items = {
           type = "object", properties = {
             point = { type = "string", description = "The decision." },
+            shape = { type = "string", description = "How it is asked: one, first, filter, score or order." },
             shadows = { type = "list", items = { type = "string" }, description = "Who decides too, without effect." },
             policies = { type = "list", mergeKey = "name", description = "Those that decide in their order, then the others.", items = {
               type = "object", properties = {
                 name = { type = "string", description = "Name of the policy." },
                 version = { type = "string", description = "Hash of the version in use." },
                 from = { type = "string", description = "shipped, object (a Policy), or file (the manager's folder of policies)." },
-                state = { type = "string", description = "Active, Shadow, Inactive, Rejected or RolledBack." },
+                state = { type = "string", description = "Active, Shadow, Inactive, Disabled, Rejected or RolledBack." },
                 weight = { type = "number", description = "Weight of its score." },
+                mode = { type = "string", description = "Optional, or nothing: required." },
+                settings = { type = "object", ["x-kubernetes-preserve-unknown-fields"] = true, description = "Its settings as they are in force." },
               } } },
           } } },
       } },

@@ -17,7 +17,7 @@ return {
         point = { type = "string", description = "Only decisions at this point." },
         name = { type = "string", description = "show: the policy, also a shipped one or one from a file." },
         kind = { type = "string", description = "Only decisions about objects of this kind." },
-        object = { type = "string", description = "Only decisions about this object: NAMESPACE/NAME, or NAME; those about its containers, too." },
+        object = { type = "string", description = "Only decisions about this object: NAMESPACE/NAME, or NAME; those about its containers, too. NAMESPACE/: about all objects there." },
         sinceSeconds = { type = "integer", minimum = 0, description = "Only decisions of so many last seconds. 0: test only checks the candidate." },
         limit = { type = "integer", minimum = 1, maximum = 10000, description = "log: the last so many. Default 100." },
         inputs = { type = "boolean", description = "log: with everything that the policies were given." },

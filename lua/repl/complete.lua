@@ -134,7 +134,7 @@ local function options_of(call)
     if call == "whatif" then return { "policy=", "pod=", "deployment=", "at=", "settings=", "source=", "ns=" } end
     if call == "try" then return { "policy=", "ctx=", "candidates=", "settings=", "source=" } end
     if call == "watch" then return { "kind=", "ns=", "label=", "name=", "seconds=", "count=", "each=", "all=" } end
-    if call == "decisions" then return { "object=", "point=", "since=", "limit=", "inputs=" } end
+    if call == "decisions" then return { "object=", "ns=", "point=", "since=", "limit=", "inputs=" } end
     return kinds.find(call) and { "ns=", "name=", "label=", "field=" } or {}
 end
 

@@ -8,7 +8,7 @@ local TOPICS = { -- name → { usage, text }
     { "kinds", "k.kinds()", "All kinds, with their short names." },
     { "why", "k.why(\"pod/web-1\")", "Everything known about an object in order: decisions of policies with their reasons, " ..
         "Events, and the changes of the object from the log." },
-    { "decisions", "k.decisions{object=, point=, since=SECONDS, limit=, inputs=true}", "The recorded decisions of policies, oldest first." },
+    { "decisions", "k.decisions{object=, ns=, point=, since=SECONDS, limit=, inputs=true}", "The recorded decisions of policies, oldest first." },
     { "whatif", "k.whatif{policy=, pod=, at=REVISION or TIME, settings=, source=}", "What another policy would decide, beside what those " ..
         "in use decide: k.whatif{policy=\"binpack\", pod=\"web-1\"}. For other kinds (deployment=, horizontalpodautoscaler=) " ..
         "what the controller would do. at: with everything as it was then; source: the text of a policy that is not there yet. Changes nothing." },
@@ -28,7 +28,7 @@ local TOPICS = { -- name → { usage, text }
         "Changes fields." },
     { "scale", "k.scale(\"deployment/web\", 3)", "Sets the number of replicas." },
     { "delete", "k.delete(\"pod/web-1\", {grace=SECONDS, cascade=, dry_run=})", "Deletes an object; also k.delete(object)." },
-    { "policies_in_use", "k.policies_in_use()", "Which policies decide at which point." },
+    { "policies_in_use", "k.policies_in_use{ns=}", "Which policies decide at which point; ns: about objects of that namespace." },
     { "policy", "k.policy(\"binpack\")", "A policy with its source, point, settings and version, also one that is shipped and no object." },
     { "print", "print(value, …)", "Shows values as the prompt does: objects and records in columns." },
     { "json", "json(value)", "A value as JSON text." },

@@ -113,8 +113,9 @@ function k.kinds()
     return host.array(list)
 end
 
-function k.policies_in_use()
-    local found, list = host.policies(), {}
+function k.policies_in_use(options)
+    options = check_options(options, { ns = true }, "k.policies_in_use")
+    local found, list = host.policies(options.ns), {}
     for point, active in pairs(found.active) do
         for _, policy in ipairs(active) do
             list[#list + 1] = { point = point, policy = policy.name, weight = policy.weight,

@@ -10,7 +10,7 @@ local COLUMNS = { -- of the kinds that one looks at most; the others show their 
     Service = { { "TYPE", "spec.type" }, { "ADDRESS", "spec.clusterIP" } },
     Job = { { "WANTED", "spec.completions" }, { "DONE", "status.succeeded" } },
     Event = { { "TYPE", "type" }, { "REASON", "reason" }, { "MESSAGE", "message" } },
-    Policy = { { "POINT", "status.point" } },
+    Policy = { { "POINT", "spec.point" }, { "STATE", "status.state" } },
     HorizontalPodAutoscaler = { { "MIN", "spec.minReplicas" }, { "MAX", "spec.maxReplicas" },
         { "NOW", "status.currentReplicas" }, { "WANTED", "status.desiredReplicas" } },
 }

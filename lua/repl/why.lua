@@ -7,7 +7,7 @@ local QUIET = { -- paths whose changes say nothing
 }
 local TIMES = { lastTransitionTime = true, lastProbeTime = true, lastUpdateTime = true, lastHeartbeatTime = true }
 local MAX_CHANGES, MAX_TEXT = 6, 120
-local DECISION_OPTIONS = { object = true, point = true, since = true, limit = true, inputs = true }
+local DECISION_OPTIONS = { object = true, ns = true, point = true, since = true, limit = true, inputs = true }
 
 local function short(value)
     local inner = host.table(value)
@@ -163,9 +163,11 @@ function k.decisions(options)
     options = check_options(options, DECISION_OPTIONS, "k.decisions")
     local spec = { point = options.point, sinceSeconds = options.since, limit = options.limit, inputs = options.inputs }
     if options.object then
-        local kind, namespace, name = kinds.reference(options.object)
+        local kind, namespace, name = kinds.reference(options.object, { ns = options.ns })
         spec.kind = kind.kind
         spec.object = kind.namespaced and namespace .. "/" .. name or name
+    elseif options.ns then
+        spec.object = options.ns .. "/"
     end
     local list = host.decisions(spec).decisions
     columns_of[list] = { "time", "point", "kind", "object", "result", "by", "reasons" }

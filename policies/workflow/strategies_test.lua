@@ -1,4 +1,4 @@
--- Branching, retries and functions over random steps: two strategies of one point differ, and each keeps what it promises.
+-- Branching and retries over random steps: two strategies of one point differ, and each keeps what it promises.
 local testing = require("framework.testing")
 
 local function random_from(seed)
@@ -47,19 +47,6 @@ return {
         end
         testing.equal({ attempt, waited }, { 4, 14 })
         testing.equal(never({ step = { attempt = 1, exit_code = 1 } }).retry, false)
-    end,
-
-    ["function: both serve the load; one goes to zero, the other stays warm"] = function()
-        for _, name in ipairs({ "concurrency", "warm" }) do
-            local ask, current = world_with("function.scale", name), 0
-            for look = 1, 60 do
-                local load = look <= 20 and random_from(look)(20) or 0
-                current = ask({ object = "d/f", current = current, min = 0, max = 9, in_flight = load, queued = 0,
-                    idle = math.max(0, look - 20) * 2 }).replicas
-                assert(current * 4 >= load, name .. ": " .. current .. " for " .. load)
-            end
-            testing.equal(current, name == "warm" and 1 or 0)
-        end
     end,
 
     ["a branch that does not exist is refused, and the default decides"] = function()

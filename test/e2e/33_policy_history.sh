@@ -2,7 +2,7 @@
 # What was decided can be looked up, taken again exactly, and compared with what another policy would have decided: from the
 # record, and live beside the active ones. Choices and settings change without a restart.
 . "$(dirname "$0")/lib.sh"
-plan 65
+plan 94
 start_cluster
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
@@ -62,6 +62,38 @@ ok "policy settings" k policy settings autoscale.decide target-utilization toler
 is "are in force" 0.25 "$(k get policyprofile cluster -o jsonpath='{.spec.points[?(@.point=="autoscale.decide")].policies[0].settings.tolerance}')"
 ok "a namespace with a strategy of its own" k apply -f manifests/policies/team.yaml
 ok "policy use -n says it in one line" k policy use scheduler.score binpack -n team
+active_in() { k policy list "$@" | awk '$1 == "scheduler.score" && $5 == "Active" {print $2}' | xargs; }
+there() { k policy settings scheduler.score binpack -n team | jq -c .resources; }
+ok "policy settings -n" k policy settings scheduler.score binpack 'resources={"cpu":1,"memory":0}' -n team
+is "are in force there" '{"cpu":1,"memory":0}' "$(there)"
+ok "policy rollback -n takes them back" k policy rollback scheduler.score -n team
+is "there alone: the cluster's choice stays" '{"cpu":1,"memory":1} binpack, spread least-requested' "$(there) $(active_in -n team), $(active_in)"
+matches "policy disable -n: the only one there" 'binpack is the only one that decides' "$(k policy disable scheduler.score binpack -n team 2>&1)"
+matches "a namespace that is not there" 'namespaces "taem" not found' "$(k policy use scheduler.score binpack -n taem 2>&1)"
+ok "policy use NAME=WEIGHT" k policy use scheduler.score spread=7 least-requested
+ok "again: what decides already keeps its weight" k policy use scheduler.score spread binpack
+matches "policy list shows it" 'scheduler.score +spread .* Active +weight 7$' "$(k policy list)"
+is "as JSON, too" "7 score" "$(k policy list -o json | jq -r '.[] | select(.point == "scheduler.score") | "\(.policies[0].weight) \(.shape)"')"
+ok "policy use default" k policy use scheduler.score default
+is "the shipped choice" "spread preferred least-requested" "$(active_in)"
+ok "a filter joins, also one about neighbours" sh -c "'$kubectl' policy use scheduler.filter.near affinity && '$kubectl' policy list | grep -q '^scheduler.filter.near *topology-spread .* Active'"
+
+# Wrong use is told, not passed over.
+says_of() { k policy "$@" 2>&1; }
+matches "a setting that nobody reads" 'not changed: .*has no such setting; it has tolerance' "$(says_of settings autoscale.decide target-utilization tolerence=0.3)"
+matches "one of another kind" 'not changed: .*tolerance: must be a number' "$(says_of settings autoscale.decide target-utilization tolerance=high)"
+is "the settings of before stay" 0.25 "$(k policy settings autoscale.decide target-utilization | jq .tolerance)"
+matches "one argument too many" 'what is "preferred"' "$(says_of disable scheduler.score spread preferred)"
+matches "a flag that says nothing there" 'policy list takes no --plot' "$(says_of list --plot)"
+matches "a form that there is not" 'policy log -o yaml: text, or json' "$(says_of log -o yaml)"
+matches "a point that is not there" 'did you mean "scheduler.score"' "$(says_of log --point=scheduler.scor)"
+matches "a kind that is not there" 'the server doesn.t have a resource type "Podd"' "$(says_of log --kind=Podd)"
+matches "a policy of another point" 'policy "binpack" is for scheduler.score, not for rollout' "$(says_of use rollout binpack)"
+matches "a policy instead of a point" 'binpack is a policy, not a point; its point is scheduler.score' "$(says_of rollback binpack)"
+matches "a weight where none counts" 'policies of rollout have no weight' "$(says_of use rollout canary=3)"
+is "decisions about objects of one namespace" "default" "$(log -n default --tail=500 | jq -r '[.decisions[].object | split("/")[0]] | unique | join(" ")')"
+sed 's,return 100,return 99,' policies/scheduler/spread.lua >"$work/spread.lua"
+matches "what a file would change of a shipped policy" '^--- spread \(shipped\)' "$(says_of diff -f "$work/spread.lua")"
 ok "a pod in each" sh -c "'$kubectl' run here --image=localhost/m8-web:1 && '$kubectl' run there -n team --image=localhost/m8-web:1"
 scheduled_by() { k get pod "$@" -o jsonpath='{.metadata.annotations.minik8s\.io/scheduled-by}' | grep -oE 'score [a-z]+'; }
 ok "both run" sh -c "'$kubectl' wait pod/here --for=condition=Ready --timeout=90s && '$kubectl' wait -n team pod/there --for=condition=Ready --timeout=90s"
@@ -92,7 +124,9 @@ matches "each wait is in the record: who, where, why" "restart.backoff +Pod +def
 matches "and k.why tells it" 'decision +restart.backoff → .*always the same' "$(k repl -e 'k.why("pod/crash")')"
 matches "whose turn it was, too" "scheduler.first +Pod +default/crash +0 .*priority@" "$(k policy log --object=default/crash)"
 ok "the node's decisions are the same when they are taken again" k policy test --replay=10m
-matches "another policy would have waited longer" 'restart.backoff: [0-9]+ the same, [1-9][0-9]* would differ' "$(k policy test policies/restart/steady.lua --replay=10m)"
+steady=$(k policy test policies/restart/steady.lua --replay=10m)
+matches "another policy would have decided otherwise" 'restart.backoff: [0-9]+ the same, [1-9][0-9]* would differ' "$steady"
+ok "and waited five times as long in all" awk '$1 == "wait" {found = $3 == 5 * $2} END {exit !found}' <<<"$steady"
 ok "policy list: it decides on all three nodes" until_true 5 listed '^restart.backoff +quick .* Active +3/3$'
 # The same from the cluster's folder: no object of that name is known to anybody.
 mkdir -p "$MINIK8S_DIR/policies/restart"
@@ -124,6 +158,12 @@ matches "it says so" 'at most 36000 decisions and 64 MiB, on disk as well' "$(k 
 replay=$(k policy test --replay=1h)
 is "what can be taken again is the same" 0 $?
 ok "placements of before, too" refuses grep 'cannot be taken again' <<<"$replay"
+pid=$(cut -d' ' -f1 "$MINIK8S_DIR/server/manager.pid")
+kill -STOP "$pid"
+sed 's/quick/unseen/' manifests/policies/restart-quick.yaml | k apply -f - >/dev/null
+matches "no manager has seen a policy: it cannot be used, and that is told" 'policy "unseen" cannot decide: it is stored, but no manager has looked at it' "$(says_of use restart.backoff unseen)"
+kill -CONT "$pid"
+ok "when one has, it can" until_true 10 k policy use restart.backoff unseen
 matches "and a candidate is tried on them" "default/web-[^ ]+ +node-[13] +node-2" "$(k policy test "$work/first.lua" --replay=1h)"
 
 # Two clusters on this machine, each with its own strategy at the same time.

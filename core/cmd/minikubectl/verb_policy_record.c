@@ -59,13 +59,20 @@ static cJSON *ask(struct kubectl *k, cJSON *spec, struct err **err)
     return answered;
 }
 
-static cJSON *spec_for(struct kubectl *k, const char *action)
+/* NULL: there is no such kind. */
+static cJSON *spec_for(struct kubectl *k, const char *action, struct err **err)
 {
+    const char *object = k->flags.object, *namespace = k->flags.namespace;
+    const struct kubectl_resource *kind = k->flags.kind ? kubectl_find_resource(k, k->flags.kind, err) : NULL;
+    if (k->flags.kind && !kind)
+        return NULL;
+    bool within = namespace && (!object || !strchr(object, '/')); /* else the object says where it is */
+    auto_free char *there = within ? mem_printf("%s/%s", namespace, object ? object : "") : NULL;
     cJSON *spec = cJSON_CreateObject();
     json_set_string(spec, "action", action);
     json_set_string(spec, "point", k->flags.point);
-    json_set_string(spec, "kind", k->flags.kind);
-    json_set_string(spec, "object", k->flags.object);
+    json_set_string(spec, "kind", kind ? kind->kind : NULL);
+    json_set_string(spec, "object", there ? there : object);
     return spec;
 }
 
@@ -157,9 +164,9 @@ static void print_limits(const cJSON *answer)
            disk ? ", on disk as well" : "");
 }
 
-static int print_json(const cJSON *answer)
+int policy_print_json(const cJSON *json)
 {
-    auto_free char *text = json_print_pretty(answer);
+    auto_free char *text = json_print_pretty(json);
     printf("%s\n", text);
     return 0;
 }
@@ -167,8 +174,10 @@ static int print_json(const cJSON *answer)
 int policy_log(struct kubectl *k)
 {
     auto_err err = NULL;
-    cJSON *spec = spec_for(k, "log");
-    bool json = str_eq(k->flags.output, "json");
+    cJSON *spec = spec_for(k, "log", &err);
+    bool json = k->flags.output != NULL;
+    if (!spec)
+        return kubectl_refuse(err);
     if (k->flags.since_s > 0)
         json_set_int(spec, "sinceSeconds", k->flags.since_s);
     if (k->flags.tail > 0)
@@ -181,30 +190,28 @@ int policy_log(struct kubectl *k)
     if (!query)
         return kubectl_fail(err, NULL);
     if (json)
-        return print_json(answer);
+        return policy_print_json(answer);
     if (k->flags.plot)
         policy_plot(json_get(answer, "decisions"));
-    else
+    else if (json_get(answer, "decisions") && json_get(answer, "decisions")->child)
         print_decisions(answer);
+    else
+        printf("no decisions%s\n", k->flags.object && !k->flags.namespace && !strchr(k->flags.object, '/')
+                                       ? " (objects in namespaces are named NAMESPACE/NAME)"
+                                       : "");
     print_limits(answer);
     return 0;
 }
 
 /* ---- show ---- */
 
-int policy_show_other(struct kubectl *k, const char *name)
+cJSON *policy_known(struct kubectl *k, const char *name, struct err **err)
 {
-    auto_err err = NULL;
-    cJSON *spec = spec_for(k, "show");
+    cJSON *spec = cJSON_CreateObject();
+    json_set_string(spec, "action", "show");
     json_set_string(spec, "name", name);
-    auto_json query = ask(k, spec, &err);
-    const cJSON *answer = json_at(query, "status.answer");
-    if (!query)
-        return kubectl_fail(err, NULL);
-    printf("-- %s: point %s, %s, version %.8s\n%s", name, json_string_or(answer, "point", "?"),
-           json_string_or(answer, "from", "?"), json_string_or(answer, "hash", "?"),
-           json_string_or(answer, "source", ""));
-    return 0;
+    auto_json query = ask(k, spec, err);
+    return query ? json_copy(json_at(query, "status.answer")) : NULL;
 }
 
 /* ---- test ---- */
@@ -232,6 +239,8 @@ static void print_meaning(const cJSON *answer)
     const cJSON *meaning = json_get(answer, "meaning"), *was = json_get(meaning, "was"),
                 *would = json_get(meaning, "would");
     struct kubectl_grid grid = {.columns = 3};
+    if (!was || !was->child)
+        return;
     kubectl_grid_row(&grid, (const char *const[]){"", "WAS", "WOULD BE"});
     json_each (figure, was) {
         const cJSON *other = json_get(would, figure->string);
@@ -240,11 +249,11 @@ static void print_meaning(const cJSON *answer)
     }
     kubectl_grid_print(&grid, NULL, NULL);
     long long violations = (long long)json_int(meaning, "violations", 0);
-    if (violations)
+    if (json_get(was, "placed"))
         printf("%lld placements on nodes that the filters in force refused\n", violations);
 }
 
-static int print_test(const cJSON *answer, const char *file)
+static int print_test(const cJSON *answer, const char *file, bool replayed)
 {
     long long decisions = (long long)json_int(answer, "decisions", 0);
     if (file)
@@ -257,6 +266,9 @@ static int print_test(const cJSON *answer, const char *file)
         print_differences(answer);
         print_meaning(answer);
     }
+    if (!decisions && replayed)
+        printf("no decisions%s%s in that time\n", file ? " at " : "",
+               file ? json_string_or(answer, "point", "") : "");
     long long gone = (long long)json_int(answer, "gone", 0);
     if (gone)
         printf("%lld older ones cannot be taken again: the nodes as they were then are not kept any more\n",
@@ -273,18 +285,20 @@ int policy_test(struct kubectl *k)
     const char *file = k->n_args > 1 ? k->args[1] : k->flags.n_files ? k->flags.files[0] : NULL;
     if (file && file_read(file, POLICY_MAX, &source, NULL, &err) < 0)
         return kubectl_refuse(err);
-    if (!file && k->flags.replay_s <= 0)
+    if ((!file && k->flags.replay_s <= 0) || k->flags.n_files + (size_t)k->n_args > 2)
         return kubectl_refuse_text("usage: policy test [FILE.lua] [--replay=1h]");
-    cJSON *spec = spec_for(k, "test");
+    cJSON *spec = spec_for(k, "test", &err);
+    if (!spec)
+        return kubectl_refuse(err);
     json_set_string(spec, "source", source);
     json_set_int(spec, "sinceSeconds", k->flags.replay_s > 0 ? k->flags.replay_s : 0);
     auto_json query = ask(k, spec, &err);
     if (!query)
         return kubectl_fail(err, file);
     const cJSON *answer = json_at(query, "status.answer");
-    if (str_eq(k->flags.output, "json"))
-        return print_json(answer);
-    int code = print_test(answer, file);
+    if (k->flags.output)
+        return policy_print_json(answer);
+    int code = print_test(answer, file, k->flags.replay_s > 0);
     if (k->flags.replay_s > 0)
         print_limits(answer);
     return code;

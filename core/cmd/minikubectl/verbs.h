@@ -123,12 +123,13 @@
       "token (create [--node=NODE] [--ttl=24h] [--reusable] | list | delete ID…)",                           \
       "minikubectl token create --node=worker-1\n  minikubectl token list")                                  \
     X(policy, "Operate", "the policies that decide: look, change, test, look back",                          \
-      "policy (list | show NAME | apply -f FILE.lua | use POINT NAME… | rollback POINT | disable POINT "   \
-      "NAME |\n"                                                                                             \
-      "         settings POINT NAME [KEY=VALUE…] | log [--plot] | test [FILE.lua] [--replay=1h] |\n"       \
-      "         shadow (FILE.lua | POINT NAME… | POINT none) | diff (NAME | -f FILE.lua))",                  \
+      "policy (list | show NAME | apply -f FILE.lua | use POINT (NAME[=WEIGHT]… | default) |\n"            \
+      "         rollback POINT | disable POINT NAME | settings POINT NAME [KEY=VALUE | KEY-]… |\n"         \
+      "         log [--plot] | test [FILE.lua] [--replay=1h] | shadow (FILE.lua | POINT NAME… |\n"         \
+      "         POINT none) | diff (NAME | -f FILE.lua))\n"                                                  \
+      "  -n NAMESPACE: what decides in that namespace, or decisions about its objects",                      \
       "minikubectl policy list\n  minikubectl policy apply -f zone.lua\n"                                    \
-      "  minikubectl policy use scheduler.score zone\n"                                                      \
+      "  minikubectl policy use scheduler.score zone=10 spread -n team\n"                                    \
       "  minikubectl policy log --object=default/web-1\n  minikubectl policy log --plot --since=10m\n"       \
       "  minikubectl policy test zone.lua --replay=1h\n  minikubectl policy test --replay=10m\n"             \
       "  minikubectl policy shadow zone.lua && minikubectl policy log --point=scheduler.score\n"             \

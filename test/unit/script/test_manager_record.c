@@ -98,6 +98,10 @@ static void test_log(void **state UNUSED)
     pass(cluster, 5);
     auto_reply recent = query(cluster, "recent", "{'action':'log','sinceSeconds':2}");
     assert_int_equal(number_at(&recent, "status.answer.matching"), 0);
+    auto_reply typo = query(cluster, "typo", "{'action':'log','point':'scheduler.scor'}");
+    assert_at(typo, "status.state", "Refused");
+    assert_at(typo, "status.message",
+              "there is no point \"scheduler.scor\"; did you mean \"scheduler.score\"?");
     auto_reply show = query(cluster, "show", "{'action':'show','name':'binpack'}");
     assert_at(show, "status.answer.from", "shipped");
     assert_non_null(strstr(text_at(&show, "status.answer.source"), "name = \"binpack\""));
@@ -220,6 +224,10 @@ static void test_profile_of_a_namespace(void **state UNUSED)
     auto_reply profile = ask(cluster->api, "GET", "/apis/minik8s.io/v1/policyprofiles/team", NULL);
     assert_at(profile, "status.state", "Degraded");
     assert_at(profile, "status.message", "spec.points[nowhere]: there is no such point");
+    assert_at(profile, "status.points[0].point", "scheduler.score");
+    assert_at(profile, "status.points[0].shape", "score");
+    assert_at(profile, "status.points[0].policies[0].name", "binpack");
+    assert_at(profile, "status.points[0].policies[0].state", "Active");
     add_pod_in(cluster, "team", "a");
     expect_node_in(cluster, "team", "a", "score binpack@");
     add_pod_in(cluster, "default", "b");
@@ -227,10 +235,72 @@ static void test_profile_of_a_namespace(void **state UNUSED)
     auto_reply exact = query(cluster, "exact", "{'action':'test','sinceSeconds':3600}");
     assert_int_equal(number_at(&exact, "status.answer.same"), 6);
     assert_int_equal(number_at(&exact, "status.answer.differ"), 0);
+    auto_reply there = query(cluster, "there", "{'action':'log','object':'team/','point':'scheduler.score'}");
+    assert_int_equal(number_at(&there, "status.answer.matching"), 1);
+    assert_at(there, "status.answer.decisions[0].object", "team/a");
     expect(cluster->api, 200, "DELETE", "/apis/minik8s.io/v1/policyprofiles/team", NULL);
     pass(cluster, 1);
     add_pod_in(cluster, "team", "c");
     expect_node_in(cluster, "team", "c", "score spread@");
+    cluster_free(cluster);
+}
+
+/* What a profile of namespaces cannot set is told, not passed over in silence. */
+static void test_not_in_a_namespace(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    expect(cluster->api, 201, "POST", "/apis/minik8s.io/v1/policyprofiles",
+           "{'apiVersion':'minik8s.io/v1','kind':'PolicyProfile','metadata':{'name':'team'},'spec':{"
+           "'namespaces':['team'],'points':["
+           "{'point':'evict.choose','policies':[{'name':'youngest'}]},"
+           "{'point':'scheduler.first','policies':[{'name':'small-first'}]},"
+           "{'point':'scheduler.score','policies':[{'name':'binpack'}],'shadows':['spread']}]}}");
+    pass(cluster, 1);
+    auto_reply profile = ask(cluster->api, "GET", "/apis/minik8s.io/v1/policyprofiles/team", NULL);
+    const char *message = text_at(&profile, "status.message");
+    assert_at(profile, "status.state", "Degraded");
+    if (!strstr(message, "spec.points[evict.choose]: is decided for the whole cluster") ||
+        !strstr(message, "spec.points[scheduler.first]: is decided for the whole cluster") ||
+        !strstr(message, "spec.points[scheduler.score].shadows: policies decide beside in the whole cluster"))
+        fail_msg("%s", message);
+    cluster_free(cluster);
+}
+
+static void expect_message(struct cluster *cluster, const char *patch, const char *message)
+{
+    auto_reply reply = ask_type(cluster->api, "PATCH", PROFILE, "application/merge-patch+json", patch);
+    assert_int_equal(reply.status, 200);
+    pass(cluster, 1);
+    auto_reply profile = ask(cluster->api, "GET", PROFILE, NULL);
+    assert_at(profile, "status.message", message);
+}
+
+/* A mistyped setting, or one of another kind, is told; the policies decide all the same. */
+static void test_settings_that_nobody_reads(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_with_pods(1);
+    expect_message(
+        cluster,
+        "{'spec':{'points':[{'point':'scheduler.score','policies':[{'name':'gpu','settings':{"
+        "'resorce':'x'}}]}]}}",
+        "spec.points[scheduler.score].policies[gpu].settings.resorce: gpu has no such setting; it has "
+        "resource");
+    add_pod(cluster, "packed", "100m");
+    pass(cluster, 1);
+    auto_reply pod = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods/packed", NULL);
+    if (!strstr(text_at(&pod, "metadata.annotations['minik8s.io/scheduled-by']"), "score gpu@"))
+        fail_msg("%s", pod.text);
+    expect_message(cluster,
+                   "{'spec':{'points':[{'point':'autoscale.decide','policies':[{'name':'step','settings':{"
+                   "'high':'much'}}]}]}}",
+                   "spec.points[autoscale.decide].policies[step].settings.high: must be a number");
+    expect_message(cluster,
+                   "{'spec':{'points':[{'point':'autoscale.decide','policies':[{'name':'step','settings':{"
+                   "'high':130}}]}]}}",
+                   "(absent)");
+    auto_reply profile = ask(cluster->api, "GET", PROFILE, NULL);
+    assert_int_equal(number_at(&profile, "status.points[0].policies[0].settings.high"), 130);
+    assert_int_equal(number_at(&profile, "status.points[0].policies[0].settings.low"), 60);
     cluster_free(cluster);
 }
 
@@ -699,6 +769,8 @@ int main(void)
                                        cmocka_unit_test(test_replay),
                                        cmocka_unit_test(test_shadow),
                                        cmocka_unit_test(test_profile_of_a_namespace),
+                                       cmocka_unit_test(test_not_in_a_namespace),
+                                       cmocka_unit_test(test_settings_that_nobody_reads),
                                        cmocka_unit_test(test_figures_under_pressure),
                                        cmocka_unit_test(test_of_agents),
                                        cmocka_unit_test(test_kept_over_restarts),

@@ -317,6 +317,17 @@ static void test_decisions(void **state)
                "examples={{ctx={n=1}, none=true}}}\"}",
                "must return a table");
     expect_run(&peer, "k.whatif{source='while true do end', pod='first', at=r}", "cut off");
+    expect_run(&peer, "k.whatif{policy='gpu', pod='first', at=r, settings={resorce='x'}}", "it has resource");
+    expect_run(&peer, "k.decisions{point='scheduler.scor'}", "did you mean \"scheduler.score\"");
+    expect_run(&peer, "#k.decisions{ns='default', point='scheduler.score'}", "1");
+    expect_run(&peer, "#k.decisions{ns='elsewhere'}", "0");
+    expect_run(&peer, "k.policies_in_use{ns='default'}", "scheduler.score");
+    expect_run(
+        &peer,
+        "k.apply{kind='Policy', metadata={name='wants'}, spec={point='scheduler.score', source=wants}}.kind",
+        "Policy");
+    expect_run(&peer, "while not k.policies('wants').status do sleep(0.01) end", "");
+    expect_run(&peer, "k.policies{}", "wants   scheduler.score   Inactive");
     leave(&peer);
 }
 
