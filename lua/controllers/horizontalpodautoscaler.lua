@@ -101,12 +101,12 @@ end
 local UP = { { type = "Pods", value = 4, periodSeconds = 15 }, { type = "Percent", value = 100, periodSeconds = 15 } }
 local DOWN = { { type = "Percent", value = 100, periodSeconds = 15 } }
 
-local function limit_context(world, autoscaler, current, wanted)
+local function limit_context(world, autoscaler, history, current, wanted)
     local behavior, status = autoscaler.spec.behavior or {}, autoscaler.status or {}
     return {
         current = current, wanted = wanted, min = autoscaler.spec.minReplicas or 1, max = autoscaler.spec.maxReplicas,
         up = rules_of(behavior.scaleUp, 0, UP), down = rules_of(behavior.scaleDown, 300, DOWN),
-        history = status.history or {}, changes = status.changes or {}, now = world.now,
+        history = history, changes = status.changes or {}, now = world.now,
         namespace = autoscaler.metadata.namespace, name = autoscaler.metadata.name,
     }
 end
@@ -131,6 +131,13 @@ local function highest_load(loads)
     local load = 0
     for _, metric in ipairs(loads) do load = math.max(load, math.floor(metric.ratio * 100 + 0.5)) end
     return load
+end
+
+--- Before anything was wanted, what was there counts as wanted: a new autoscaler takes nothing away before the window is over.
+local function history_of(world, autoscaler, current, loads)
+    local history = (autoscaler.status or {}).history or {}
+    if #history > 0 or #loads == 0 then return history end
+    return { { at = math.floor(world.now * 1000), load = highest_load(loads), wanted = current } }
 end
 
 --- Sets a condition in `status`; a Warning Event tells of one that turns false.
@@ -161,14 +168,14 @@ local function rival(world, key, resource, target)
     return nil
 end
 
-local function decide(world, autoscaler, current, loads, failed)
+local function decide(world, autoscaler, history, current, loads, failed)
     local spec, status = autoscaler.spec, autoscaler.status or {}
     local result, record = world:ask("autoscale.decide", {
         current = current, min = spec.minReplicas or 1, max = spec.maxReplicas, metrics = loads, failed = failed,
-        history = status.history or {}, changes = status.changes or {}, now = world.now, namespace = autoscaler.metadata.namespace,
+        history = history, changes = status.changes or {}, now = world.now, namespace = autoscaler.metadata.namespace,
         name = autoscaler.metadata.name,
     })
-    local limited, limits = world:ask("autoscale.limit", limit_context(world, autoscaler, current, result.replicas))
+    local limited, limits = world:ask("autoscale.limit", limit_context(world, autoscaler, history, current, result.replicas))
     local reasons = {}
     for _, reason in ipairs(record.reasons or {}) do reasons[#reasons + 1] = reason end
     for _, reason in ipairs(limits.reasons or {}) do reasons[#reasons + 1] = reason end
@@ -209,8 +216,9 @@ local function autoscale(world, plan, autoscaler, status, target)
         status.desiredReplicas = current
         return
     end
-    local wanted, limited, why = decide(world, autoscaler, current, loads, failure and 1 or 0)
-    if #loads > 0 then status.history = remember((autoscaler.status or {}).history, world.now, highest_load(loads), wanted) end
+    local history = history_of(world, autoscaler, current, loads)
+    local wanted, limited, why = decide(world, autoscaler, history, current, loads, failure and 1 or 0)
+    if #loads > 0 then status.history = remember(history, world.now, highest_load(loads), wanted) end
     status.desiredReplicas = limited.replicas
     note(world, plan, autoscaler, status, "ScalingLimited", limited.limit and "True" or "False",
         limited.limit or "DesiredWithinRange", limited.message or "the desired count is within the acceptable range")

@@ -125,6 +125,19 @@ return {
         testing.equal(replicas(world), 1)
     end,
 
+    ["a new autoscaler takes nothing away before the window is over"] = function()
+        local world = world_of(hpa(), 4, { 1, 1, 1, 1 })
+        local _, status = look(world)
+        testing.equal(replicas(world), 4)
+        testing.equal(condition(status, "AbleToScale").reason, "ScaleDownStabilized")
+        for _, second in ipairs({ 299, 301 }) do
+            world:set_now(START + second)
+            for i = 1, 4 do world:put(METRICS, metrics("web", i, 1, START + second)) end
+            look(world)
+            testing.equal(replicas(world), second == 299 and 4 or 1)
+        end
+    end,
+
     ["the behaviour sets the speed"] = function()
         local slow = hpa({ behavior = { scaleUp = { policies = { { type = "Pods", value = 1, periodSeconds = 15 } } } } })
         local world = world_of(slow, 1, { 500 })
