@@ -311,3 +311,17 @@ int admission_change(struct op *op, const cJSON *old, cJSON *object, struct err 
         guard_endpoints(op, old, object);
     return 0;
 }
+
+/* ---- delete ---- */
+
+int admission_delete(const struct op *op, struct err **err)
+{
+    static const char *const kept[] = {"default", "kube-system", "kube-public"};
+    if (!str_eq(op->info->resource, "namespaces"))
+        return 0;
+    for (size_t i = 0; i < COUNT_OF(kept); i++)
+        if (str_eq(op->name, kept[i]))
+            return err_set(err, ERR_FORBIDDEN,
+                           "namespaces \"%s\" is forbidden: this namespace may not be deleted", op->name);
+    return 0;
+}

@@ -1,12 +1,13 @@
 /*
  * What every cluster has: its namespaces and the Service of the API itself. Made by ordinary creates, so that
  * everything that holds for a user's objects holds for these; what is there already is left as it is, but
- * for the endpoint of the API, which may have moved.
+ * for the endpoint of the API, which may have moved. What a user deletes of it comes back at once.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "api/api_internal.h"
+#include "base/log.h"
 
 struct bootstrap {
     struct api *api;
@@ -163,4 +164,30 @@ void api_bootstrap(struct api *api, void (*done)(void *arg, struct err *err), vo
     bootstrap->arg = arg;
     pthread_mutex_init(&bootstrap->lock, NULL);
     bootstrap_next(bootstrap);
+}
+
+static void on_again(void *arg UNUSED, struct err *err)
+{
+    if (err)
+        log_warn("api", "what every cluster has: %s", err_message(err));
+}
+
+static void again(void *api)
+{
+    api_bootstrap(api, on_again, NULL);
+}
+
+void bootstrap_written(const struct op *op)
+{
+    static const struct {
+        const char *resource, *namespace, *name;
+    } made[] = {{"services", "default", "kubernetes"},
+                {"endpointslices.discovery.k8s.io", "default", "kubernetes"},
+                {"namespaces", NULL, "kube-node-lease"},
+                {"priorityclasses.scheduling.k8s.io", NULL, "system-cluster-critical"},
+                {"priorityclasses.scheduling.k8s.io", NULL, "system-node-critical"}};
+    for (size_t i = 0; op->removed && i < COUNT_OF(made); i++)
+        if (str_eq(op->info->resource, made[i].resource) && str_eq(op->name, made[i].name) &&
+            (!made[i].namespace || str_eq(op->namespace, made[i].namespace)))
+            loop_post(op->api->options.loop, again, op->api);
 }

@@ -110,7 +110,8 @@ enum op_next op_prepare_delete(struct op *op, struct err **err)
     op->retryable = op->expect_revision == 0;
     auto_json old = op_read(op, &stored, err);
     enum op_next next = OP_FAILED;
-    if (old && op_check_preconditions(op, &stored, json_string(object_meta(old), "uid"), err) == 0) {
+    if (old && op_check_preconditions(op, &stored, json_string(object_meta(old), "uid"), err) == 0 &&
+        admission_delete(op, err) == 0) {
         json_remove(object_meta(old), "resourceVersion");
         auto_json object = json_copy(old);
         if (set_propagation(op, object_meta(object), err) == 0) {

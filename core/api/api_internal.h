@@ -43,7 +43,6 @@ struct api {
     atomic_size_t list_bytes; /* of answers to LIST that are being sent */
     size_t list_bytes_max;
     const char **node_shared; /* resources that every node streams as a whole, NULL-terminated */
-    size_t boot_pending;      /* api_bootstrap.c */
 };
 
 /* ---- who asks ---- */
@@ -284,6 +283,7 @@ cJSON *scale_from(const struct schema_kind_info *info, const cJSON *object, uint
 void admission_normalize(const struct op *op, cJSON *object);         /* before defaults; create and change */
 int admission_create(struct op *op, cJSON *object, struct err **err); /* after defaults */
 int admission_change(struct op *op, const cJSON *old, cJSON *object, struct err **err);
+int admission_delete(const struct op *op, struct err **err);
 
 /* api_limits.c: fills in a new pod's resources, and refuses a pod or claim that is out of bounds. */
 int limits_admit(const struct op *op, cJSON *object, struct err **err);
@@ -307,6 +307,7 @@ void guards_free(struct op *op);
 size_t defaults_beside(const struct op *namespace, struct op **ops);
 void defaults_written(const struct op *op);
 void defaults_check(struct api *api);
+void bootstrap_written(const struct op *op); /* api_bootstrap.c: what every cluster has comes back */
 
 /* api_account.c: what a new pod gets from its service account */
 int account_admit(const struct op *op, cJSON *pod, struct err **err); /* ERR_FORBIDDEN */

@@ -153,6 +153,7 @@ static void on_written(struct store_write *write)
     metrics_written(op);
     blobs_written(op);
     defaults_written(op);
+    bootstrap_written(op);
     op->finished(op);
 }
 

@@ -269,6 +269,37 @@ static void test_no_slice_takes_in_a_pod_that_goes(void **state)
     expect(w, 201, "POST", SLICES, other);
 }
 
+/* A cluster without these is none: they stay, or come back. */
+static void test_what_every_cluster_has(void **state)
+{
+    struct world *w = *state;
+    static const char *const kept[] = {"default", "kube-system", "kube-public"};
+    for (size_t i = 0; i < COUNT_OF(kept); i++) {
+        auto_free char *path = mem_printf("/api/v1/namespaces/%s", kept[i]);
+        auto_reply no = ask(w, "DELETE", path, NULL);
+        assert_int_equal(no.status, 403);
+        assert_non_null(strstr(text_at(&no, "message"), "this namespace may not be deleted"));
+    }
+    static const char *const again[] = {
+        "/api/v1/namespaces/default/services/kubernetes",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-cluster-critical",
+    };
+    for (size_t i = 0; i < COUNT_OF(again); i++) {
+        auto_reply before = ask(w, "GET", again[i], NULL);
+        expect(w, 200, "DELETE", again[i], NULL);
+        settle(w);
+        auto_reply after = ask(w, "GET", again[i], NULL);
+        assert_int_equal(after.status, 200);
+        assert_string_not_equal(text_at(&after, "metadata.uid"), text_at(&before, "metadata.uid"));
+        if (i == 0)
+            assert_string_equal(text_at(&after, "spec.clusterIP"), text_at(&before, "spec.clusterIP"));
+    }
+    expect(w, 200, "DELETE", "/api/v1/namespaces/default/services", NULL);
+    settle(w);
+    expect(w, 200, "GET", "/api/v1/namespaces/default/services/kubernetes", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +315,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unhealthy_pods, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_budgets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_every_cluster_has, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_slice_takes_in_a_pod_that_goes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
