@@ -2,10 +2,10 @@
 # 71_gpujob_faults: GPUJobs while something between them and Slurm goes wrong: lost and late requests, a network that is away, tokens that
 # end; limits; and no secret is told anywhere. That a submitter
 # may be killed at every single step is unit_slurm_restart's.
-#uses: sed grep sort head tail date find wc jq python3 truncate sha256sum cut
+#uses: sed grep sort head tail date find wc jq python3 truncate sha256sum cut readlink
 . "$(dirname "$0")/lib.sh"
 . test/e2e/slurm.sh
-plan 22
+plan 25
 "$minik8s" cluster up --nodes 1 --host-names no >"$work/up.log" 2>&1 || { cat "$work/up.log"; echo "Bail out! no cluster"; exit 1; }
 start_slurm
 port=$((${SLURM_REST##*:} + 5))
@@ -90,6 +90,28 @@ until_true 20 test -s "$folder/.minik8s/rc"
 rm "$work/away"
 until_true 30 ended away
 is "its end is seen afterwards" "Failed 2 ended" "$(of away state) $(of away exitCode) $(of away stdout | tail -n1)"
+
+# ---- a node fails; everything of Slurm is killed before it has noted that the job began
+job fails '{memory: 16Mi, run: "echo begun; sleep 300"}'
+until_true 20 running fails
+node=$(of fails nodes)
+slurm run scontrol update nodename="$node" state=down reason=test
+until_true 30 ended fails
+is "the job of a node that fails has failed for that reason, without an exit code" \
+    "Failed NodeFail  Slurm says NODE_FAIL: NodeDown, and it left no exit code of its own" "$(of fails state) $(of fails reason) $(of fails exitCode) $(of fails message)"
+slurm run scontrol update nodename="$node" state=resume 2>/dev/null
+job lost '{memory: 16Mi, run: "echo begun; sleep 300"}'
+shell_of() { readlink "$SLURM_JOBS/default.$1."*/.minik8s/started; }
+until_true 20 shell_of lost
+shell=$(shell_of lost) && shell=${shell#*:}
+for daemon in slurmctld gpu0 gpu1; do slurm kill $daemon; done
+kill -9 "$(cut -d' ' -f4 "/proc/$shell/stat")" && kill -9 -- "-$shell"
+for daemon in slurmctld gpu0 gpu1; do slurm start $daemon; done
+until_true 20 slurm run scontrol update nodename=gpu0,gpu1 state=down reason=test # if it was noted after all, it is told now
+slurm run scontrol update nodename=gpu0,gpu1 state=resume 2>/dev/null
+ok "a job that Slurm has lost and that left nothing ends" until_true 60 ended lost
+matches "as one of which nobody knows how it ended" "^Failed (Unknown|NodeFail)  Slurm (lost track|says NODE_FAIL).* left no exit code( of its own)?$" \
+    "$(of lost state) $(of lost reason) $(of lost exitCode) $(of lost message)"
 
 # ---- no secret is told
 secrets() { { cat "$work/token"; sed -n 2p "$SLURM_SSH_KEY"; token 0 | cut -d. -f1; } | grep . >"$work/secrets" && grep -rlF -f "$work/secrets" "$@"; }

@@ -49,7 +49,8 @@ end
 local function ended_text(job)
     local status = job.status
     if status.message then return status.message end
-    return ("Slurm job %s ended with exit code %d"):format(tostring(status.slurmId or "?"), status.exitCode or 0)
+    local how = status.exitCode and ("with exit code %d"):format(status.exitCode) or "as " .. status.state
+    return ("Slurm job %s ended %s"):format(tostring(status.slurmId or "?"), how)
 end
 
 --- The conditions that should be there: type, reason, message, and whether the Event warns.

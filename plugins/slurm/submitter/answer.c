@@ -35,7 +35,8 @@ static bool in_words(const char *words, const char *word)
 static bool is_ended(const char *state)
 {
     return in_words(
-        "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL BOOT_FAIL OUT_OF_MEMORY DEADLINE PREEMPTED REVOKED",
+        "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL BOOT_FAIL OUT_OF_MEMORY DEADLINE PREEMPTED REVOKED "
+        "UNKNOWN",
         state);
 }
 
@@ -50,17 +51,29 @@ static bool is_doubtful(const struct record *record)
            in_words("REQUEUE_HOLD SPECIAL_EXIT REQUEUED REQUEUE_FED", record->state);
 }
 
+/* It has ended, and what Slurm says is not how its script ended. */
+static bool lacks_code(const struct record *record)
+{
+    return in_words("NODE_FAIL BOOT_FAIL", record->state) ||
+           (strcmp(record->state, "FAILED") == 0 && !record->exit_code && !record->signal);
+}
+
 /* Where Slurm lost track, the exit code that the task has left decides. */
 static void settle(struct record *record, const struct slurm_known *known)
 {
     const int *code = known ? map_get(&known->ends, record->task) : NULL;
+    bool lost = code && *code == SLURM_LOST, open = lacks_code(record);
     record->doubtful = record->doubtful || is_doubtful(record);
-    if (!record->doubtful || !code)
+    if (open)
+        record->exit_code = record->signal = 0;
+    if (!code || !(record->doubtful || open || (lost && strcmp(record->state, "FAILED") == 0)))
         return;
+    if ((lost || *code > 128) && in_words("NODE_FAIL BOOT_FAIL", record->state))
+        return; /* that says more than a signal */
     record->doubtful = false;
-    record->state = *code ? "FAILED" : "COMPLETED";
-    record->reason = *code ? "NonZeroExitCode" : "";
-    record->exit_code = *code & 0xff;
+    record->state = lost ? "UNKNOWN" : *code ? "FAILED" : "COMPLETED";
+    record->reason = lost ? "Unknown" : *code ? "NonZeroExitCode" : "";
+    record->exit_code = lost ? 0 : *code & 0xff;
     record->signal = 0;
 }
 
@@ -100,6 +113,7 @@ static void count(struct slurm_view *view, const struct record *record)
         view->timed_out++;
     else
         view->failed++;
+    view->unknown += strcmp(state, "UNKNOWN") == 0;
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -168,6 +182,7 @@ void slurm_view_give_up(struct slurm_view *view)
 {
     view->phase = SLURM_ENDED;
     view->failed += view->doubtful;
+    view->unknown += view->doubtful;
     view->pending -= view->doubtful;
     set_text(view->state, sizeof view->state, "UNKNOWN");
     set_text(view->reason, sizeof view->reason, "Unknown");
@@ -399,5 +414,7 @@ const char *slurm_view_reason(const struct slurm_view *view)
         return "Deadline";
     if (strcmp(view->state, "PREEMPTED") == 0)
         return "Preempted";
-    return view->reason;
+    if (!view->failed || *view->reason)
+        return view->reason;
+    return view->exit_code ? "NonZeroExitCode" : view->signal ? "Signal" : "Unknown";
 }

@@ -27,7 +27,10 @@ struct slurm_view {
     size_t tasks;
     size_t pending, running, succeeded, failed, cancelled, timed_out;
     size_t doubtful; /* of the pending ones: Slurm lost track of them, and they have left no exit code */
+    size_t unknown;  /* of the failed ones: nobody can know how they ended */
 };
+
+#define SLURM_LOST (-1) /* instead of an exit code: it was begun, it is gone, and has left none */
 
 /* What is known of the job without Slurm. */
 struct slurm_known {

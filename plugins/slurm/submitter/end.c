@@ -52,10 +52,13 @@ static char *message_of(const struct run *run, const char *errors)
     const struct slurm_view *view = &run->view;
     auto_free char *line = last_line(errors);
     if (strcmp(view->state, "UNKNOWN") == 0 && view->tasks > 1)
-        return mem_printf("Slurm lost track of %zu of %zu tasks, and they left no exit code", view->doubtful,
+        return mem_printf("Slurm lost track of %zu of %zu tasks, and they left no exit code", view->unknown,
                           view->tasks);
     if (strcmp(view->state, "UNKNOWN") == 0)
         return mem_strdup("Slurm lost track of the job, and it left no exit code");
+    if (view->failed && !view->signal && !view->exit_code)
+        return mem_printf("Slurm says %s%s%s, and it left no exit code of its own", view->state,
+                          *view->reason ? ": " : "", view->reason);
     if (view->failed && view->signal)
         return mem_printf("ended by signal %d%s%s", view->signal, *line ? ": " : "", line);
     if (view->failed)
@@ -97,7 +100,7 @@ void run_conclude(struct run *run)
     json_set_string(status, "reason", reason_of(run, errors, built));
     set_or_null(status, "message", message);
     json_set_string(status, "completionTime", ended);
-    if (view->exit_code || strcmp(view->state, "UNKNOWN") != 0)
+    if (view->exit_code || !(view->failed || view->cancelled || view->timed_out))
         json_set_int(status, "exitCode", view->exit_code);
     if (view->signal)
         json_set_int(status, "signal", view->signal);

@@ -65,23 +65,39 @@ static void report_view(struct run *run)
     run_report(run, status);
 }
 
-/* The exit code that a task has left, if the file is whole. */
+/* The task of a file `kind` or kind.INDEX; NULL: another file. */
+static const char *task_of(const char *name, const char *kind)
+{
+    size_t len = strlen(kind);
+    if (!str_starts(name, kind))
+        return NULL;
+    return name[len] == '.' ? name + len + 1 : name[len] ? NULL : "";
+}
+
+static void know(struct run *run, const char *task, int code)
+{
+    int *own = NEW(int);
+    *own = code;
+    map_set(&run->known.ends, task, own);
+}
+
+/* The exit code that a task has left, if the file is whole; or the word that it can leave none any more. */
 static void take_end(struct run *run, const char *name, int64_t size)
 {
     (void)size;
-    const char *task = strcmp(name, "rc") == 0 ? "" : str_starts(name, "rc.") ? name + strlen("rc.") : NULL;
-    if (!task || map_has(&run->known.ends, task))
+    const char *task = task_of(name, "rc"), *lost = task_of(name, "lost");
+    if (lost && !map_has(&run->known.ends, lost))
+        know(run, lost, SLURM_LOST);
+    const int *known = task ? map_get(&run->known.ends, task) : NULL;
+    if (!task || (known && *known != SLURM_LOST))
         return;
     auto_str text = {0};
     auto_free char *file = mem_printf(SLURM_PRIVATE "/%s", name);
     int code = 0;
     char end = 0;
-    if (run->site->ops->read(run->site, run->folder, file, 0, 16, &text, NULL) < 0 ||
-        sscanf(str_c(&text), "%d%c", &code, &end) != 2 || end != '\n')
-        return;
-    int *own = NEW(int);
-    *own = code;
-    map_set(&run->known.ends, task, own);
+    if (run->site->ops->read(run->site, run->folder, file, 0, 16, &text, NULL) == 0 &&
+        sscanf(str_c(&text), "%d%c", &code, &end) == 2 && end == '\n' && code >= 0)
+        know(run, task, code);
 }
 
 /* True: one that was not known. */
@@ -107,7 +123,8 @@ static int ask(struct run *run, bool *forgotten, struct err **err)
         slurm_view_forgotten(&run->view, &run->known, json_string(run_spec(run), "array"));
         return 0;
     }
-    if (result == 0 && run->view.doubtful && take_ends(run))
+    bool failed = run->view.phase == SLURM_ENDED && run->view.failed;
+    if (result == 0 && (failed || run->view.doubtful) && take_ends(run))
         return ops->look(run->site, run->id, &run->known, &run->view, err);
     return result < 0 ? err_move(err, &error) : 0;
 }

@@ -232,9 +232,17 @@ void slurm_script(struct str *out, const cJSON *spec, const struct slurm_place *
         "1; done\n"
         "    [ ! -e " SLURM_PRIVATE "/rc$task ] || exit \"$(cat " SLURM_PRIVATE "/rc$task)\"\n"
         "    echo \"minik8s: Slurm has started this twice; the first run ($first) left no exit code\" >&2\n"
+        "    echo >" SLURM_PRIVATE "/lost$task\n"
         "    exit 1\nfi\n"
-        "trap 'echo $? >" SLURM_PRIVATE "/part$task && mv " SLURM_PRIVATE "/part$task " SLURM_PRIVATE
-        "/rc$task' EXIT\n");
+        "# What a signal ends has not ended well, although the shell's own exit code may be 0 then.\n"
+        "leave() {\n"
+        "    trap - EXIT\n"
+        "    echo \"$1\" >" SLURM_PRIVATE "/part$task && mv " SLURM_PRIVATE "/part$task " SLURM_PRIVATE
+        "/rc$task\n}\n"
+        "trap 'leave $?' EXIT\n"
+        "for signal in HUP INT TERM; do\n"
+        "    trap \"leave $((128 + $(kill -l $signal))); trap - $signal; kill -$signal \\$\\$\" $signal\n"
+        "done\n");
     add_environment(out, spec);
     if (slurm_has_build(spec)) {
         struct str build = {0};
@@ -273,7 +281,7 @@ cJSON *slurm_submission(const cJSON *spec, const struct slurm_place *place)
     json_set_string(job, "standard_output", stdout_path);
     json_set_string(job, "standard_error", stderr_path);
     json_set_string(json_ensure_object(job, "environment"), "PATH", DEFAULT_PATH);
-    json_set_bool(job, "requeue", false);
+    json_set_bool(job, "no_requeue", true); /* "requeue": false is read as true (22.05) */
     json_set_string(job, "open_mode", "append");
     json_set_int(job, "tasks", json_int(spec, "tasks", 1));
     json_set_int(job, "cpus_per_task", json_int(spec, "cpusPerTask", 1));

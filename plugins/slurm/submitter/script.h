@@ -3,7 +3,8 @@
  *
  * The script lets only one Slurm job work in a folder: the first that links `claim`. So a job that was handed
  * over twice after a lost answer still runs once; .minik8s/job names the one that works. It writes
- * .minik8s/phase (building, running) and, at its end, its exit code to .minik8s/rc (rc.INDEX of an array).
+ * .minik8s/phase (building, running) and, at its end, its exit code to .minik8s/rc (rc.INDEX of an array). A
+ * second start that finds the first one gone without an exit code says so in .minik8s/lost (lost.INDEX).
  */
 #ifndef M8_SLURM_SCRIPT_H
 #define M8_SLURM_SCRIPT_H

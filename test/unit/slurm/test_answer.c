@@ -40,6 +40,9 @@ static void states_become_ours(void **state)
         {REST(JOB("OUT_OF_MEMORY", "OutOfMemory", "9")), "Failed", "OutOfMemory", 0, 9},
         {REST(JOB("NODE_FAIL", "None", "0")), "Failed", "NodeFail", 0, 0},
         {REST(JOB("CANCELLED", "None", "15")), "Cancelled", "", 0, 15},
+        {REST(JOB("NODE_FAIL", "NodeDown", "1")), "Failed", "NodeFail", 0, 0},
+        {REST(JOB("FAILED", "None", "0")), "Failed", "Unknown", 0, 0},
+        {REST(JOB("FAILED", "None", "256")), "Failed", "NonZeroExitCode", 1, 0},
         {REST(JOB("TIMEOUT", "TimeLimit", "0")), "Timeout", "TimeLimit", 0, 0},
     };
     for (size_t i = 0; i < COUNT_OF(all); i++) {
@@ -119,6 +122,41 @@ static void each_task_of_an_array_decides_by_itself(void **state)
     assert_string_equal(slurm_view_reason(&view), "NonZeroExitCode");
     assert_int_equal(view.exit_code, 7);
     map_fini(&known.ends);
+}
+
+/* Slurm says that it failed: how its script ended, the script says. */
+static void what_slurm_did_not_see_the_job_says(void **state)
+{
+    (void)state;
+    const struct {
+        const char *body;
+        int left;
+        const char *state, *reason;
+        int code;
+    } all[] = {
+        {REST(JOB("NODE_FAIL", "NodeDown", "1")), 0, "Succeeded", "", 0},
+        {REST(JOB("NODE_FAIL", "NodeDown", "1")), 143, "Failed", "NodeFail", 0},
+        {REST(JOB("NODE_FAIL", "NodeDown", "1")), 7, "Failed", "NonZeroExitCode", 7},
+        {REST(JOB("NODE_FAIL", "NodeDown", "1")), SLURM_LOST, "Failed", "NodeFail", 0},
+        {REST(JOB("FAILED", "None", "0")), 3, "Failed", "NonZeroExitCode", 3},
+        {REST(JOB("FAILED", "NonZeroExitCode", "256")), SLURM_LOST, "Failed", "Unknown", 0},
+        {REST(JOB("FAILED", "NonZeroExitCode", "256")), 3, "Failed", "NonZeroExitCode", 1},
+        {REST(JOB("FAILED", "JobLaunchFailure", "9")), 0, "Failed", "JobLaunchFailure", 0},
+        {REST(JOB("CANCELLED", "None", "15")), 0, "Cancelled", "", 0},
+        {REST(JOB("PENDING", "launch_failed_requeued_held", "0")), SLURM_LOST, "Failed", "Unknown", 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        struct slurm_view view;
+        struct slurm_known known = {0};
+        map_init(&known.ends, free);
+        know(&known, "", all[i].left);
+        assert_int_equal(slurm_view_rest(&view, &known, 200, all[i].body, strlen(all[i].body), NULL), 0);
+        if (strcmp(slurm_view_state(&view), all[i].state) != 0 ||
+            strcmp(slurm_view_reason(&view), all[i].reason) != 0 || view.exit_code != all[i].code)
+            fail_msg("%s, %d left: %s %s %d", all[i].body, all[i].left, slurm_view_state(&view),
+                     slurm_view_reason(&view), view.exit_code);
+        map_fini(&known.ends);
+    }
 }
 
 static void a_forgotten_job_is_what_its_tasks_left(void **state)
@@ -296,6 +334,7 @@ int main(void)
         cmocka_unit_test(an_array_is_one_job),
         cmocka_unit_test(a_start_that_was_lost_is_in_doubt),
         cmocka_unit_test(each_task_of_an_array_decides_by_itself),
+        cmocka_unit_test(what_slurm_did_not_see_the_job_says),
         cmocka_unit_test(a_forgotten_job_is_what_its_tasks_left),
         cmocka_unit_test(errors_say_whether_they_may_pass),
         cmocka_unit_test(anothers_job_under_our_number_is_not_ours),

@@ -28,6 +28,7 @@ struct slurm_job {
     bool cancelled, idle;          /* idle: left the work to another */
 };
 enum failing { FAILS_BEFORE, FAILS_AFTER }; /* its effect: the request or the answer is lost */
+enum broken { WHOLE, NODE_FAILED, STARTED_TWICE };
 
 /* Shared by the processes: all that outlives a submitter. */
 static struct world {
@@ -43,6 +44,7 @@ static struct world {
     int64_t late;         /* the answer of a submission is lost, and it arrives this much later */
     int step, kill_at, stop_at, fail_at, fail_for;
     enum failing failing;
+    enum broken broken; /* how Slurm or its nodes end the work before it has left an exit code */
     bool refuse;
 } * world;
 
@@ -210,7 +212,9 @@ static void add_job(struct str *body, int id)
                         : job->idle && world->removed ? "FAILED"
                         : job->idle                   ? "COMPLETED"
                                                       : "FAILED";
-    int code = strcmp(state, "FAILED") == 0 ? (job->idle ? 1 : 5) << 8 : 0;
+    int code = strcmp(state, "FAILED") == 0 ? (job->idle || world->broken ? 1 : 5) << 8 : 0;
+    if (world->broken == NODE_FAILED && strcmp(state, "FAILED") == 0)
+        state = "NODE_FAIL";
     str_addf(body,
              "%s{\"job_id\":%d,\"comment\":\"minik8s:u-1\",\"job_state\":\"%s\",\"state_reason\":\"None\","
              "\"exit_code\":%d,\"nodes\":\"n1\",\"start_time\":%lld,\"end_time\":%lld}",
@@ -281,7 +285,8 @@ static char *text_of(const char *file)
         return mem_strdup("running\n");
     if (strcmp(file, SLURM_PRIVATE "/stdout") == 0)
         return mem_strdup(world->now < job->starts + WORK_MS / 2 ? "one\n" : "one\ntwo\n");
-    if (strcmp(file, SLURM_PRIVATE "/rc") == 0 && world->now >= job->ends && !job->cancelled && !forgotten())
+    if (strcmp(file, SLURM_PRIVATE "/rc") == 0 && world->now >= job->ends && !job->cancelled &&
+        !forgotten() && !world->broken)
         return mem_strdup("5\n");
     return strcmp(file, SLURM_PRIVATE "/stderr") == 0 ? mem_strdup("") : NULL;
 }
@@ -302,8 +307,12 @@ static int fake_read(struct slurm_site *site, const char *folder, const char *fi
 
 static int fake_list(struct slurm_site *site, const char *folder, struct str *out, struct err **err)
 {
-    (void)site, (void)folder, (void)out;
-    return begin_call(err) < 0 ? -1 : end_call(err);
+    (void)site, (void)folder;
+    if (begin_call(err) < 0)
+        return -1;
+    if (world->broken == STARTED_TWICE)
+        str_add(out, "1 lost\n");
+    return end_call(err);
 }
 
 static int fake_collect(struct slurm_site *site, const char *folder, const cJSON *globs, int64_t max,
@@ -483,6 +492,23 @@ static void forgotten_by_slurm(void **state)
     assert_null(json_at(job, "status.exitCode"));
 }
 
+/* The same, if Slurm does say that it failed: never a failure with an exit code that is none. */
+static void failed_without_an_exit_code(void **state)
+{
+    (void)state;
+    const char *const reasons[] = {[NODE_FAILED] = "NodeFail", [STARTED_TWICE] = "Unknown"};
+    for (enum broken broken = NODE_FAILED; broken <= STARTED_TWICE; broken++) {
+        begin();
+        world->broken = broken;
+        assert_int_equal(run_one(), 0);
+        expect_end("broken", (int)broken, "Failed", 0, 1);
+        auto_json job = parsed(world->job);
+        assert_string_equal(json_string(job, "status.reason"), reasons[broken]);
+        assert_has(json_string(job, "status.message"), "left no exit code");
+        assert_null(json_at(job, "status.exitCode"));
+    }
+}
+
 /* A node that is cut off: its submitter is stopped, another takes the job to its end, then the first goes on.
  */
 static void stopped_while_another_ends_it(void **state)
@@ -608,6 +634,7 @@ int main(void)
         cmocka_unit_test(killed_twice),
         cmocka_unit_test(no_answer_at_each_step),
         cmocka_unit_test(forgotten_by_slurm),
+        cmocka_unit_test(failed_without_an_exit_code),
         cmocka_unit_test(stopped_while_another_ends_it),
         cmocka_unit_test(two_at_once),
         cmocka_unit_test(a_submission_that_arrives_late),

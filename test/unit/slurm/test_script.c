@@ -76,7 +76,7 @@ static void rest_gets_the_same(void **state)
                               "\"standard_output\":\"/srv/jobs/default.mm.u-1/.minik8s/stdout.%a\","
                               "\"standard_error\":\"/srv/jobs/default.mm.u-1/.minik8s/stderr.%a\","
                               "\"environment\":{\"PATH\":\"/usr/local/cuda/bin:/usr/local/bin:/usr/bin:/"
-                              "bin\"},\"requeue\":false,\"open_mode\":\"append\",\"tasks\":4,"
+                              "bin\"},\"no_requeue\":true,\"open_mode\":\"append\",\"tasks\":4,"
                               "\"cpus_per_task\":8,\"nodes\":\"2\",\"memory_per_node\":2,\"gres\":\"gpu:1\","
                               "\"time_limit\":90,\"partition\":\"gpu\","
                               "\"account\":\"lab\",\"qos\":\"high\",\"constraints\":\"a100\",\"array\":\"1,"
@@ -177,9 +177,23 @@ static void a_build_that_fails_ends_it(void **state)
     unlink(end);
     assert_int_equal(run(folder, "{\"run\":\"echo ran\"}", "5"), 1); /* the first run left no exit code */
     auto_free char *second = content(folder, "out");
+    auto_free char *lost = content(folder, ".minik8s/lost");
     assert_has(second, "left no exit code");
+    assert_string_equal(lost, "\n");
     unlink(started);
     assert_int_equal(run(folder, "{\"modules\":[\"cuda/12\"],\"run\":\"echo ran\"}", "5"), 127);
+    file_remove_tree(folder, NULL);
+}
+
+/* A node that goes down ends all its processes: whoever looks later must not find a 0. */
+static void what_a_signal_ends_has_not_ended_well(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/m8-slurm-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(run(folder, "{\"run\":\"kill $PPID; sleep 0.1; exit 0\"}", "5"), 255);
+    auto_free char *rc = content(folder, ".minik8s/rc");
+    assert_string_equal(rc, "143\n");
     file_remove_tree(folder, NULL);
 }
 
@@ -247,6 +261,7 @@ int main(void)
         cmocka_unit_test(cuda_sources_are_built_by_themselves),
         cmocka_unit_test(the_script_does_what_it_says),
         cmocka_unit_test(a_build_that_fails_ends_it),
+        cmocka_unit_test(what_a_signal_ends_has_not_ended_well),
         cmocka_unit_test(times_are_read_as_slurm_reads_them),
         cmocka_unit_test(a_token_is_a_jwt),
         cmocka_unit_test(only_what_matches_is_collected),
