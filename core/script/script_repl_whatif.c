@@ -167,7 +167,7 @@ static int use_policies(struct whatif *w, const cJSON *wish, bool with_candidate
 /* ---- objects ---- */
 
 static int feed(struct whatif *w, struct repl_session *session, const struct repl_given *given,
-                struct err **err)
+                const cJSON *time, struct err **err)
 {
     for (size_t i = 0; i < given->count; i++) {
         const struct client_event event = {.type = CLIENT_ADDED,
@@ -183,6 +183,8 @@ static int feed(struct whatif *w, struct repl_session *session, const struct rep
     cache_apply(w->cache, &end);
     w->world.ready = true;
     world_set_time(&w->world, &clock_system);
+    if (cJSON_IsNumber(time)) /* the same for all that is compared */
+        w->world.wall_ns = (int64_t)(time->valuedouble * 1e9);
     w->world.booted_ns = w->world.connected_ns = w->world.monotonic_ns - 3600 * INT64_C(1000000000);
     return 0;
 }
@@ -286,7 +288,7 @@ cJSON *repl_whatif(struct repl_session *session, const cJSON *wish, const struct
     if (rc == 0)
         rc = use_policies(&w, wish, json_bool(wish, "candidate", false), err);
     if (rc == 0)
-        rc = feed(&w, session, given, err);
+        rc = feed(&w, session, given, json_get(wish, "time"), err);
     if (rc == 0)
         rc = str_eq(resource, "pods") ? place(&w, key, out, err) : reconcile(&w, resource, key, out, err);
     cJSON *decisions = json_ensure_array(out, "decisions");

@@ -315,7 +315,8 @@ return {
             return deployment and { deployment.key } or {}
         end },
     },
-    project = { [SETS] = { "metadata.labels" }, pods = { "metadata.deletionTimestamp", "metadata.labels", "status.phase" } },
+    project = { [SETS] = { "metadata.labels" }, [METRICS] = m8.array({}),
+        pods = { "metadata.deletionTimestamp", "metadata.labels", "status.phase" } },
     reconcile = function(world, key)
         local deployment = world:get("deployments.apps", key)
         if not deployment then return nil end

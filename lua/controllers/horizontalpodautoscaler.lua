@@ -234,10 +234,12 @@ end
 return {
     name = "horizontalpodautoscaler",
     watches = {
-        { resource = HPAS, key = "self" },
+        { resource = HPAS, key = "self", on = { "metadata.generation" } }, -- not what it has written itself
         { resource = "nodes.metrics.k8s.io", map = all_autoscalers }, -- a round of figures is complete
     },
-    project = { [HPAS] = { "spec.scaleTargetRef" }, nodes = { "status.conditions" },
+    project = { [HPAS] = { "spec.scaleTargetRef", "metadata.generation" }, nodes = { "status.conditions" }, services = m8.array({}),
+        ["deployments.apps"] = m8.array({}), ["replicasets.apps"] = m8.array({}), ["statefulsets.apps"] = m8.array({}),
+        ["pods.metrics.k8s.io"] = m8.array({}),
         pods = { "metadata.labels", "status.phase", "status.conditions", "status.startTime" } },
     reconcile = function(world, key)
         local autoscaler = world:get(HPAS, key)

@@ -71,7 +71,7 @@ return {
     name = "nodepressure",
     watches = { { resource = "nodes", key = "self", on = { "status.conditions" } } },
     project = {
-        nodes = { "status.conditions" }, [BUDGETS] = { "spec.selector", "status.disruptionsAllowed" },
+        nodes = { "status.conditions" }, [METRICS] = m8.array({}), [BUDGETS] = { "spec.selector", "status.disruptionsAllowed" },
         pods = { "spec.nodeName", "spec.priority", "status.phase", "metadata.labels", "metadata.ownerReferences",
             "metadata.creationTimestamp" },
     },

@@ -1,7 +1,7 @@
 -- k: reading the cluster from the manager's cache, and writing through the API server with the user's own rights.
 
-local VOLATILE = { events = true, ["events.events.k8s.io"] = true, ["nodemetrics.metrics.k8s.io"] = true,
-    ["podmetrics.metrics.k8s.io"] = true }            -- not in the cache
+local VOLATILE = { events = true, ["events.events.k8s.io"] = true, ["nodes.metrics.k8s.io"] = true,
+    ["pods.metrics.k8s.io"] = true }                  -- not in the cache, or only while the manager wants them
 local OPTIONS = { ns = true, namespace = true, label = true, field = true, name = true, all = true }
 local APPLY = "application/apply-patch+yaml"
 local MERGE, STRATEGIC, JSON_PATCH =

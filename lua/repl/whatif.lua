@@ -2,7 +2,7 @@
 
 local RESERVED = { policy = true, source = true, settings = true, ns = true, namespace = true, at = true }
 local NO_PAST = { ["leases.coordination.k8s.io"] = true, ["policyqueries.minik8s.io"] = true,
-    ["nodemetrics.metrics.k8s.io"] = true, ["podmetrics.metrics.k8s.io"] = true }
+    ["nodes.metrics.k8s.io"] = true, ["pods.metrics.k8s.io"] = true }
 
 local MAX_STEP = 600 -- bytes of an object in the text of a plan
 
@@ -99,7 +99,7 @@ function k.whatif(options)
     local key = kind.namespaced and namespace .. "/" .. name or name
     if kind.resource == "pods" then lists.pods = with_waiting(lists.pods, namespace, name, manifest) end
     local wish = { resource = kind.resource, key = key, policies = host.policies(kind.namespaced and namespace or nil), policy = options.policy,
-        source = options.source, settings = options.settings and plain(options.settings) or nil }
+        source = options.source, settings = options.settings and plain(options.settings) or nil, time = host.now() }
     local now = host.whatif(wish, lists)
     wish.candidate = true
     local would = host.whatif(wish, lists)

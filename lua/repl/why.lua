@@ -108,16 +108,18 @@ local function result_text(decision)
 end
 
 local function add_decisions(list, kind, key)
-    local what, times = nil, 1
+    local last = {} -- point → { text, entry, times }: of several points in turn each is looked at by itself
     for _, decision in ipairs(host.decisions({ kind = kind.kind, object = key, limit = 200 }).decisions) do
         local text = result_text(decision)
-        if text == what then -- the same again
-            times = times + 1
-            list[#list].what = string.format("%s (%d times)", text, times)
+        local before = last[decision.point]
+        if before and before.text == text then -- the same again
+            before.times = before.times + 1
+            before.entry.what = string.format("%s (%d times)", text, before.times)
         else
-            what, times = text, 1
             local by = string.gsub(string.gsub(decision.by or "", "@%x+", ""), ",", ", ")
-            add(list, { revision = decision.revision, source = "decision", time = decision.time, what = text, by = by })
+            local entry = { revision = decision.revision, source = "decision", time = decision.time, what = text, by = by }
+            last[decision.point] = { text = text, entry = entry, times = 1 }
+            add(list, entry)
         end
     end
 end

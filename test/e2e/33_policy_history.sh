@@ -2,7 +2,7 @@
 # What was decided can be looked up, taken again exactly, and compared with what another policy would have decided: from the
 # record, and live beside the active ones. Choices and settings change without a restart.
 . "$(dirname "$0")/lib.sh"
-plan 94
+plan 99
 start_cluster
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
@@ -92,6 +92,14 @@ matches "a policy of another point" 'policy "binpack" is for scheduler.score, no
 matches "a policy instead of a point" 'binpack is a policy, not a point; its point is scheduler.score' "$(says_of rollback binpack)"
 matches "a weight where none counts" 'policies of rollout have no weight' "$(says_of use rollout canary=3)"
 is "decisions about objects of one namespace" "default" "$(log -n default --tail=500 | jq -r '[.decisions[].object | split("/")[0]] | unique | join(" ")')"
+mkdir "$work/folder"
+sed 's/name = "first",/settings_of = { name = "other", point = "rollout" }, name = "one",/' "$work/first.lua" >"$work/folder/one.lua"
+sed 's/name = "first"/name = "two"/' "$work/first.lua" >"$work/folder/two.lua"
+is "policy apply -f FOLDER; the name is that of the policy's own table" "one two" "$(k policy apply -f "$work/folder" | grep -oE '/(one|two) created' | tr -d / | cut -d' ' -f1 | xargs)"
+matches "… from standard input" 'policy.minik8s.io/three created' "$(sed 's/name = "first"/name = "three"/' "$work/first.lua" | says_of apply -f -)"
+matches "… not a manifest" 'a manifest: minikubectl apply -f' "$(says_of apply -f manifests/policies/restart-quick.yaml)"
+matches "… a broken one among them: the others are taken" 'policy broken was refused.*' "$(echo 'return { api = 1, point = "rollout", name = "broken" }' >"$work/folder/broken.lua"; says_of apply -f "$work/folder")"
+ok "… and it ends with 1" refuses k policy apply -f "$work/folder"
 sed 's,return 100,return 99,' policies/scheduler/spread.lua >"$work/spread.lua"
 matches "what a file would change of a shipped policy" '^--- spread \(shipped\)' "$(says_of diff -f "$work/spread.lua")"
 ok "a pod in each" sh -c "'$kubectl' run here --image=localhost/m8-web:1 && '$kubectl' run there -n team --image=localhost/m8-web:1"

@@ -3,7 +3,7 @@
 # request; a Service as target; what is told about each decision; bad input; the manager killed in the middle.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 51
+plan 57
 start_cluster
 
 replicas_are() { [ "$(field deployment "$1" '{.spec.replicas}')" = "$2" ]; }
@@ -55,6 +55,14 @@ ok "limited by the maximum: a condition tells" until_true 10 condition_is burner
 described=$(k describe hpa burner)
 matches "describe: the decision and its reason" '1 -> [2-5] +cpu above target \([0-9]+ % of it\)' "$described"
 matches "describe: the chart" '[0-9]+ %  \|##+ [0-9]+' "$described"
+is "the same data as JSON" true "$(k get hpa burner -o json | jq '.status.history[-1] | .load > 100 and .wanted >= 5')"
+plot=$(k policy log --plot --object=default/burner --kind=hpa)
+matches "policy log --plot: the load over time" 'default/burner: load, % of the target' "$plot"
+matches "… and what was decided" 'default/burner: replicas \(autoscale.limit\)' "$plot"
+is "… as JSON" true "$(k policy log -o json --object=default/burner --kind=hpa | jq '[.decisions[].result] | any(.ratio > 1) and any(.replicas == 5)')"
+matches "k.whatif: what another policy would want" '"replicas":50' "$(k repl -e 'json(k.whatif{policy="step", hpa="burner", settings={up=45}}.decisions)')"
+looks=$(k policy log -o json --object=default/burner --point=autoscale.decide --tail=1000 | jq -c '[.decisions[].time[0:19] + "Z" | fromdate] | [length, last - first]')
+ok "one look at each round of figures, a second apart: $looks" jq -e '.[0] <= .[1] * 1.4 + 3' <<<"$looks"
 ok "an Event tells the reason" has_event SuccessfulRescale 'New size: [2-5]; reason: cpu above target'
 
 # --- the manager dies in the middle; down to min without a failed request ---

@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "policy.h"
@@ -75,7 +76,7 @@ static void print_policy(const cJSON *point, const cJSON *policy, const cJSON *l
     const char *name = json_string_or(point, "point", "");
     auto_free char *nodes = nodes_text(leases, name, policy), *notes = notes_text(point, policy, chosen);
     auto_free char *line =
-        mem_printf("%-20s %-18s %-10.8s %-9s %-10s %-5s %s", name, json_string_or(policy, "name", ""),
+        mem_printf("%-21s %-18s %-10.8s %-9s %-10s %-5s %s", name, json_string_or(policy, "name", ""),
                    json_string_or(policy, "version", ""), json_string_or(policy, "from", ""),
                    json_string_or(policy, "state", ""), nodes, notes);
     size_t len = strlen(line);
@@ -94,7 +95,7 @@ static int list(struct kubectl *k)
     auto_json all = cJSON_CreateArray();
     bool json = k->flags.output != NULL;
     if (!json)
-        printf("%-20s %-18s %-10s %-9s %-10s %-5s %s\n", "POINT", "POLICY", "VERSION", "FROM", "STATE",
+        printf("%-21s %-18s %-10s %-9s %-10s %-5s %s\n", "POINT", "POLICY", "VERSION", "FROM", "STATE",
                "NODES", "NOTES");
     json_each (entry, json_at(profiles.cluster, "status.points")) {
         const char *name = json_string_or(entry, "point", "");
@@ -145,22 +146,61 @@ static int show(struct kubectl *k)
 
 /* ---- apply ---- */
 
-/* The string that FIELD = "…" gives in the policy's table. The manager reads it properly; here it only names
- * the object. */
-char *policy_field(const char *source, const char *field)
+/* The text of FIELD = "…" if it stands at this place, or NULL. Caller frees. */
+static char *field_at(const char *source, const char *at, const char *field)
 {
     size_t len = strlen(field);
-    for (const char *at = source; (at = strstr(at, field)); at += len) {
-        if (at > source && (strchr(" \t\n,{;", at[-1]) == NULL))
-            continue;
-        const char *rest = at + len + strspn(at + len, " \t");
-        if (*rest != '=')
-            continue;
-        rest += 1 + strspn(rest + 1, " \t");
-        if (*rest == '"' || *rest == '\'')
-            return mem_strndup(rest + 1, strcspn(rest + 1, (char[]){*rest, '\n', 0}));
+    if (strncmp(at, field, len) != 0 || (at > source && !strchr(" \t\n,{;", at[-1])))
+        return NULL;
+    const char *rest = at + len + strspn(at + len, " \t");
+    if (*rest != '=')
+        return NULL;
+    rest += 1 + strspn(rest + 1, " \t");
+    if (*rest != '"' && *rest != '\'')
+        return NULL;
+    return mem_strndup(rest + 1, strcspn(rest + 1, (char[]){*rest, '\n', 0}));
+}
+
+/* Behind a comment of one line or a quoted text that begins here, or where it was. */
+static const char *skip_text(const char *at)
+{
+    if (at[0] == '-' && at[1] == '-')
+        return at + strcspn(at, "\n");
+    if (*at != '"' && *at != '\'')
+        return at;
+    const char *end = at + 1;
+    while (*end && *end != *at && *end != '\n')
+        end += *end == '\\' && end[1] ? 2 : 1;
+    return *end == *at ? end + 1 : end;
+}
+
+/* Looks behind "api = 1", in the same table: what lies in tables within it, and in what comes before, may
+ * have fields of that name too. */
+static char *field_beside_api(const char *source, const char *field)
+{
+    const char *at = source;
+    int depth = 0;
+    while ((at = strstr(at, "api")) &&
+           (at[3 + strspn(at + 3, " \t")] != '=' || (at > source && !strchr(" \t\n,{;", at[-1]))))
+        at += 3;
+    while (at && *at && depth >= 0) {
+        char *found = depth ? NULL : field_at(source, at, field);
+        if (found)
+            return found;
+        const char *behind = skip_text(at);
+        depth += *at == '{' ? 1 : *at == '}' ? -1 : 0;
+        at = behind > at ? behind : at + 1;
     }
     return NULL;
+}
+
+/* The manager reads the file properly; here it only names the object. */
+char *policy_field(const char *source, const char *field)
+{
+    char *found = field_beside_api(source, field);
+    for (const char *at = source; !found && (at = strstr(at, field)); at++)
+        found = field_at(source, at, field);
+    return found;
 }
 
 cJSON *policy_make(const char *path, const char *source, const cJSON *before, struct err **err)
@@ -216,7 +256,7 @@ int policy_apply_file(struct kubectl *k, const char *path)
 {
     auto_err err = NULL;
     auto_free char *source = NULL;
-    if (file_read(path, POLICY_MAX, &source, NULL, &err) < 0)
+    if (file_read(str_eq(path, "-") ? "/dev/stdin" : path, POLICY_MAX, &source, NULL, &err) < 0)
         return kubectl_refuse(err);
     auto_free char *name = policy_field(source, "name");
     auto_free char *object_path = name ? policy_path(name) : NULL;
@@ -225,15 +265,46 @@ int policy_apply_file(struct kubectl *k, const char *path)
     return policy ? policy_put(k, policy, before != NULL) : kubectl_refuse(err);
 }
 
+/* Its NAME.lua, as the manager's folder of policies is read. */
+static int apply_folder(struct kubectl *k, const char *path)
+{
+    auto_err err = NULL;
+    size_t count = 0, applied = 0;
+    int code = 0;
+    auto_free char **names = file_list(path, &count, &err);
+    if (!names)
+        return kubectl_refuse(err);
+    for (size_t i = 0; i < count; i++) {
+        if (!str_ends(names[i], ".lua") || str_ends(names[i], "_test.lua") || str_eq(names[i], "default.lua"))
+            continue;
+        auto_free char *file = file_join(path, names[i]);
+        code |= policy_apply_file(k, file);
+        applied++;
+    }
+    return applied ? code : kubectl_refuse_text("%s: holds no policies (NAME.lua)", path);
+}
+
+static int apply_path(struct kubectl *k, const char *path)
+{
+    struct stat info;
+    if (str_ends(path, ".yaml") || str_ends(path, ".yml") || str_ends(path, ".json"))
+        return kubectl_refuse_text("%s: policy apply takes Lua; a manifest: minikubectl apply -f %s", path,
+                                   path);
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return apply_folder(k, path);
+    return policy_apply_file(k, path);
+}
+
 static int apply(struct kubectl *k)
 {
     int code = 0;
     if (!k->flags.n_files && k->n_args == 1)
-        return kubectl_refuse_text("policy apply wants -f FILE.lua");
+        return kubectl_refuse_text(
+            "policy apply wants -f FILE.lua, a folder of them, or - for standard input");
     for (int i = 1; i < k->n_args; i++)
-        code |= policy_apply_file(k, k->args[i]);
+        code |= apply_path(k, k->args[i]);
     for (size_t i = 0; i < k->flags.n_files; i++)
-        code |= policy_apply_file(k, k->flags.files[i]);
+        code |= apply_path(k, k->flags.files[i]);
     return code;
 }
 

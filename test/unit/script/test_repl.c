@@ -318,6 +318,16 @@ static void test_decisions(void **state)
                "must return a table");
     expect_run(&peer, "k.whatif{source='while true do end', pod='first', at=r}", "cut off");
     expect_run(&peer, "k.whatif{policy='gpu', pod='first', at=r, settings={resorce='x'}}", "it has resource");
+    expect_run(
+        &peer,
+        "k.apply{kind='Deployment', metadata={name='d'}, spec={replicas=3, selector={matchLabels={a='d'}}, "
+        "template={metadata={labels={a='d'}}, spec={containers={{name='c', image='i'}}}}}} "
+        "k.apply{kind='HorizontalPodAutoscaler', metadata={name='h'}, spec={maxReplicas=2, "
+        "scaleTargetRef={apiVersion='apps/v1', kind='Deployment', name='d'}}}",
+        "");
+    expect_run(&peer, "while not k.get('hpa/h') or not k.get('deployment/d') do sleep(0.01) end", "");
+    expect_run(&peer, "k.whatif{policy='step', hpa='h'}.decisions[2].point", "autoscale.decide");
+    expect_run(&peer, "k.whatif{policy='target-utilization', hpa='h'}.differs", "false");
     expect_run(&peer, "k.decisions{point='scheduler.scor'}", "did you mean \"scheduler.score\"");
     expect_run(&peer, "#k.decisions{ns='default', point='scheduler.score'}", "1");
     expect_run(&peer, "#k.decisions{ns='elsewhere'}", "0");
