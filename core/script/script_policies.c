@@ -457,30 +457,6 @@ void policies_remove(struct policies *policies, const char *name)
         map_remove(&policies->names, name);
 }
 
-int policies_rollback(struct policies *policies, const char *name, const char *hash, struct err **err)
-{
-    struct policy *policy = map_get(&policies->names, name);
-    struct policy_version *current = policies_current(policy);
-    if (!current || current->shipped)
-        return err_set(err, ERR_NOT_FOUND, "policy \"%s\" has no earlier version", name);
-    for (int i = 0; i < POLICIES_KEPT && policy->versions[i]; i++) {
-        if (hash && str_starts(policy->versions[i]->hash, hash)) {
-            policy->versions[i]->bad = false;
-            rebuild(policies);
-            return 0;
-        }
-        if (!policy->versions[i]->bad) {
-            policy->versions[i]->bad = true;
-            free(policy->versions[i]->reason);
-            policy->versions[i]->reason = mem_strdup("rolled back by request");
-            if (!hash)
-                break;
-        }
-    }
-    rebuild(policies);
-    return hash ? err_set(err, ERR_NOT_FOUND, "policy \"%s\" has no version %s any more", name, hash) : 0;
-}
-
 void policies_note(struct policies *policies, struct policy_version *version, const struct err *failure)
 {
     version->asked++;

@@ -120,8 +120,6 @@ int policies_check_settings(const struct policies *policies, const char *name, c
                             const char *path, struct err **err);
 void policies_set_settings(struct policies *policies, const char *name, const cJSON *settings);
 void policies_remove(struct policies *policies, const char *name); /* back to the shipped one, if any */
-/* To the version before the active one, or to `hash`. ERR_NOT_FOUND. */
-int policies_rollback(struct policies *policies, const char *name, const char *hash, struct err **err);
 const struct policy *policies_find(const struct policies *policies, const char *name);
 struct policy_version *policies_current(const struct policy *policy); /* or NULL */
 /* Loads every NAME.lua of directory/DIR/ (not tests) as shipped, and directory/default.lua as standard
