@@ -188,14 +188,16 @@ done | k apply -f - >/dev/null
 some_run() { [ "$(k get gpujobs --no-headers | grep -c '^n-.* Running ')" -ge 3 ]; }
 until_true 20 some_run
 slurm kill slurmrestd
+slurm kill gpu1
 pid=$(podman_of node-1 inspect --format '{{.State.Pid}}' "$(podman_of node-1 ps -q --filter label=io.minik8s.pod.name=n-7-submitter --filter label=io.minik8s.container=submitter)" 2>/dev/null)
 [ -z "$pid" ] || kill -9 "$pid"
 "$minik8s" cluster restart server --kill >/dev/null 2>&1
 "$minik8s" cluster restart manager --kill >/dev/null 2>&1
 slurm start slurmrestd
+slurm start gpu1
 slurm stop slurmctld
 slurm start slurmctld
-ok "twenty jobs end although slurmrestd, a submitter, server and manager were killed and slurmctld restarted" until_true 60 all_ended
+ok "twenty jobs end although slurmrestd, slurmd, a submitter, server and manager were killed and slurmctld restarted" until_true 60 all_ended
 expected='' found='' recorded=''
 for i in $(seq 20); do
     expected+="$i:$([ $((i % 3)) = 0 ] && echo Succeeded || echo Failed):$((i % 3)) "

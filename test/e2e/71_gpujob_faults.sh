@@ -2,18 +2,19 @@
 # 71_gpujob_faults: GPUJobs while something between them and Slurm goes wrong: lost and late requests, a network that is away, tokens that
 # end; limits; and no secret is told anywhere. That a submitter
 # may be killed at every single step is unit_slurm_restart's.
-#uses: sed grep sort head tail date find wc jq python3 truncate sha256sum cut readlink
+#uses: sed grep sort head tail date find wc jq python3 truncate sha256sum cut readlink pgrep
 . "$(dirname "$0")/lib.sh"
 . test/e2e/slurm.sh
-plan 25
+plan 29
 "$minik8s" cluster up --nodes 1 --host-names no >"$work/up.log" 2>&1 || { cat "$work/up.log"; echo "Bail out! no cluster"; exit 1; }
 start_slurm
 port=$((${SLURM_REST##*:} + 5))
 python3 test/e2e/70_gpujobs/between.py "$api.254" "$port" "$api.254" "${SLURM_REST##*:}" "$work/away" >"$work/between.log" 2>&1 &
 between=$!
 trap 'kill $between; leave' EXIT
-cluster() { # NAME URL SECRET
-    k get slurmcluster default -o json | jq --arg n "$1" --arg u "$2" --arg s "$3" '.metadata = {name: $n} | .spec.rest.url = $u | .spec.secretName = $s' |
+cluster() { # NAME URL SECRET [VERSION]
+    k get slurmcluster default -o json | jq --arg n "$1" --arg u "$2" --arg s "$3" --arg v "${4:-v0.0.38}" \
+        '.metadata = {name: $n} | .spec.rest.url = $u | .spec.secretName = $s | .spec.rest.version = $v' |
         k apply -f - >/dev/null
 }
 token() { # SECONDS from now until it ends
@@ -29,6 +30,7 @@ cluster between "http://$api.254:$port" slurm
 token -60 >"$work/token"
 k create secret generic ends --from-file=token="$work/token" >/dev/null
 cluster ends "$SLURM_REST" ends
+cluster older "$SLURM_REST" slurm v0.0.37
 is_now() { [ "$(of "$1" state) $(of "$1" reason)" = "$2" ]; }
 times() { grep -c " Name=$1 " "$SLURM/jobcomp.log"; } # how often Slurm had it
 work_of() { cat "$SLURM/did.$1" 2>/dev/null | wc -l; } # how often it was worked on
@@ -49,6 +51,8 @@ job chain-c "{memory: 16Mi, dependency: \"afternotok:$(of chain-a slurmId)\", ru
 ok "a job that depends on another waits, with Slurm's word" until_true 20 is_now chain-b "Pending Dependency"
 matches "elapsed is shown while it runs" '^chain-a +default +[0-9]+ +(Building|Running) .*gpu[01] +[0-9]+s ' "$(k get gpujobs --no-headers)"
 job modules '{memory: 16Mi, modules: [cuda/12], run: "echo never"}'
+job by-older '{cluster: older, memory: 16Mi, nodes: 2, tasks: 2, timeLimit: "9", run: "echo $SLURM_JOB_NUM_NODES nodes; exit 4"}'
+job nowhere '{cluster: older, partition: absent, run: "true"}'
 job swept '{memory: 16Mi, ttlSecondsAfterFinished: 3, run: "echo soon gone"}'
 job huge '{memory: 16Mi, run: "truncate -s 140M a.bin b.bin; echo small", outputs: ["*.bin"], maxOutputSize: 200Mi}'
 
@@ -64,6 +68,11 @@ until_true 30 ended chain-c
 is "and can be cancelled" Cancelled "$(of chain-c state)"
 is "an answer that is lost: handed over once, worked on once" "Failed 4 1 1" "$(of lost-answer state) $(of lost-answer exitCode) $(times lost-answer) $(work_of lost)"
 is "a request that arrives after all: worked on once, and that end counts" "Failed 6 1" "$(of late-request state) $(of late-request exitCode) $(work_of late)"
+until_true 60 ended by-older
+is "through the older REST API the same: nodes, limit, no second start by Slurm, exit code" "Failed 4 2 nodes 9 0" \
+    "$(of by-older state) $(of by-older exitCode) $(of by-older stdout) $(slurm run squeue -h -t all -j "$(of by-older slurmId)" -O TimeLimit | cut -d: -f1) $(
+        slurm run scontrol -o show job "$(of by-older slurmId)" | grep -o ' Requeue=[^ ]*' | cut -d= -f2)"
+matches "and a refusal" "^Failed Refused .*partition" "$(of nowhere state) $(of nowhere reason) $(of nowhere message)"
 until_true 60 ended modules
 matches "a module that cannot be loaded" "^Failed 127 .*module" "$(of modules state) $(of modules exitCode) $(of modules message)"
 gone() { [ -z "$(k get gpujob "$1" -o name 2>/dev/null)" ]; }
@@ -82,14 +91,22 @@ matches "one above the limit is refused before anything is made" "268435456|256"
 
 # ---- the network is away while a job ends
 job away "{cluster: between, memory: 16Mi, run: \"echo begun; sleep 3; echo ended; exit 2\"}"
-until_true 20 running away
+job ssh-away "{cluster: login, memory: 16Mi, run: \"echo begun; while [ ! -e go ]; do sleep 0.1; done; echo ended; exit 3\"}"
+until_true 20 running away && until_true 20 running ssh-away
 touch "$work/away"
+sshd=$(cat "$SLURM/run/sshd.pid") && mapfile -t sessions < <(pgrep -P "$sshd")
+slurm kill sshd
+kill -9 "${sessions[@]}" 2>/dev/null
 ok "a Slurm that cannot be reached is the reason meanwhile" until_true 20 is_now away "Running SlurmUnavailable"
+ok "so is a login node" until_true 60 is_now ssh-away "Running SlurmUnavailable"
+touch "$(echo "$SLURM_JOBS/default.ssh-away."*)/go"
 folder=$(echo "$SLURM_JOBS/default.away."*)
 until_true 20 test -s "$folder/.minik8s/rc"
 rm "$work/away"
-until_true 30 ended away
+slurm start sshd
+until_true 30 ended away && until_true 30 ended ssh-away
 is "its end is seen afterwards" "Failed 2 ended" "$(of away state) $(of away exitCode) $(of away stdout | tail -n1)"
+is "over SSH too, once" "Failed 3 begun ended 1" "$(of ssh-away state) $(of ssh-away exitCode) $(of ssh-away stdout | tr '\n' ' ')$(times ssh-away)"
 
 # ---- a node fails; everything of Slurm is killed before it has noted that the job began
 job fails '{memory: 16Mi, run: "echo begun; sleep 300"}'
