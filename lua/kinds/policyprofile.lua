@@ -6,6 +6,7 @@ return {
     { name = "Points", path = "spec.points", count = true, type = "integer", description = "Decisions that it sets." },
     { name = "State", path = "status.state", description = "Active, or why not." },
     { name = "Age", column = "age", description = "Time since its creation." },
+    { name = "Message", path = "status.message", priority = 1, description = "What is wrong with it." },
   },
   schema = {
     description = "Which policies decide in this cluster. The profile named cluster is in force; a point that it leaves out follows the built-in default.",

@@ -298,6 +298,12 @@ static void test_settings_that_nobody_reads(void **state UNUSED)
                    "{'spec':{'points':[{'point':'autoscale.decide','policies':[{'name':'step','settings':{"
                    "'high':130}}]}]}}",
                    "(absent)");
+    add_policy(cluster, "mine", "return 1");
+    auto_reply settings = ask_type(cluster->api, "PATCH", POLICIES "/mine", "application/merge-patch+json",
+                                   "{'spec':{'settings':{'x':1}}}");
+    assert_int_equal(settings.status, 200);
+    pass(cluster, 1);
+    expect_policy(cluster, "mine", "Inactive", "spec.settings.x: mine has no such setting; it has none");
     auto_reply profile = ask(cluster->api, "GET", PROFILE, NULL);
     assert_int_equal(number_at(&profile, "status.points[0].policies[0].settings.high"), 130);
     assert_int_equal(number_at(&profile, "status.points[0].policies[0].settings.low"), 60);
