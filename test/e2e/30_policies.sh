@@ -2,7 +2,7 @@
 # Policies are changed while the manager runs: the choice takes effect at once in the same process, broken ones are refused, a
 # hostile one never stops scheduling.
 . "$(dirname "$0")/lib.sh"
-plan 24
+plan 26
 start_cluster
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
@@ -60,6 +60,8 @@ ok "pods are placed and run all the same" deploy despite 6
 ok "within 10 s" test $(($(now) - since)) -lt 10000
 ok "an Event tells" until_true 10 has_event hostile 'deadline|budget|CPU|time'
 ok "after repeated failures it is no longer in force" until_true 10 sh -c "[ \"\$('$kubectl' policy list | awk '\$2 == \"hostile\" {print \$5}')\" != Active ]"
+matches "it cannot be put in force again as it is: that and why is told" 'policy "hostile" cannot decide: RolledBack: .*(deadline|budget|CPU|time|cut off)' "$(k policy use scheduler.score hostile 2>&1)"
+matches "nor one that was refused" 'policy "broken" cannot decide: Rejected: .*unexpected symbol' "$(k policy use scheduler.score broken 2>&1)"
 ok "policy use spread" k policy use scheduler.score spread preferred least-requested
 ok "three more pods run" deploy after 3
 is "and are spread" "1 1 1" "$(spread_of after)"

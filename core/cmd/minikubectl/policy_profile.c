@@ -171,18 +171,23 @@ int policy_check_point(const struct policy_profiles *profiles, const char *point
                    nearest ? "; did you mean " : "", nearest ? nearest : "; see: minikubectl policy list");
 }
 
-/* A Policy object that the status does not list, or NULL: there is none. Caller frees. */
-static char *why_not_known(struct kubectl *k, const char *name)
+/* Why no version of a Policy object can decide; NULL: there is no such object, or one can. Caller frees. */
+static char *why_not(struct kubectl *k, const char *name)
 {
     auto_free char *path = policy_path(name);
     auto_json policy = kubectl_request(k, "GET", path, NULL, NULL, NULL, NULL);
+    json_each (version, json_at(policy, "status.history")) {
+        if (str_eq(json_string(version, "state"), "Current"))
+            return NULL;
+    }
     if (!policy)
         return NULL;
     if (json_int(policy, "status.observedGeneration", 0) < json_int(policy, "metadata.generation", 1))
         return mem_strdup(
             "it is stored, but no manager has looked at it: one runs its examples before it may "
             "decide; is one running?");
-    return mem_strdup(json_string_or(policy, "status.message", ""));
+    return mem_printf("%s: %s", json_string_or(policy, "status.state", "?"),
+                      json_string_or(policy, "status.message", ""));
 }
 
 int policy_check_name(struct kubectl *k, const struct policy_profiles *profiles, const char *point,
@@ -191,16 +196,20 @@ int policy_check_name(struct kubectl *k, const struct policy_profiles *profiles,
     const cJSON *points = json_at(profiles->cluster, "status.points");
     const cJSON *known = policy_named(json_get(policy_point(points, point), "policies"), name);
     const char *state = json_string_or(known, "state", "");
-    if (known && !str_eq(state, "Rejected"))
+    bool failed = str_eq(state, "Rejected") ||
+                  (str_eq(state, "RolledBack") && str_eq(json_string(known, "from"), "object"));
+    if (known && !failed)
         return 0;
     json_each (other, points) {
         if (!known && policy_named(json_get(other, "policies"), name))
             return err_set(err, ERR_NOT_FOUND, "policy \"%s\" is for %s, not for %s", name,
                            json_string_or(other, "point", "?"), point);
     }
-    auto_free char *why = why_not_known(k, name);
+    auto_free char *why = why_not(k, name);
     if (why)
         return err_set(err, ERR_INVALID, "policy \"%s\" cannot decide: %s", name, why);
+    if (known)
+        return 0;
     const char *names[64];
     size_t n = 0;
     json_each (policy, json_get(policy_point(points, point), "policies")) {
