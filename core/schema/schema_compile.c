@@ -131,6 +131,7 @@ static void compile_field(struct compile *c, struct schema_field *field, const c
         field->immutable = json_bool(json, "immutable", false);
         field->pending = json_bool(json, "pending", false);
         field->zero_unset = json_bool(json, "zeroUnset", false);
+        field->empty_unset = json_bool(json, "emptyUnset", false);
         field->type_name = json_string(json, "ref");
     }
     field->type = compile_type(c, json, message_of_field(message, json->string), path);

@@ -1,7 +1,7 @@
 /*
- * schema_default: fills in defaults and drops what means "not set" (null, and "" or 0 where Go would not tell
- * them from absent). Quantities given as numbers become text. Does not refuse anything. Invariant: idempotent
- * — a second run changes nothing, so a repeated apply is a no-op.
+ * schema_default: fills in defaults and drops what means "not set" (null, and "", 0 or an empty list
+ * where Go would not tell them from absent). Quantities given as numbers become text. Does not refuse
+ * anything. Invariant: idempotent — a second run changes nothing, so a repeated apply is a no-op.
  */
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +21,8 @@ static bool means_unset(const struct schema_field *field, const cJSON *value)
         return true;
     if (cJSON_IsString(value))
         return !*value->valuestring && field && field->type->kind == TYPE_STRING && !field->keep_empty;
+    if (cJSON_IsArray(value) || cJSON_IsObject(value))
+        return field && field->empty_unset && !value->child;
     return field && field->zero_unset && is_zero(value);
 }
 

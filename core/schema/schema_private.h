@@ -78,9 +78,10 @@ struct schema_field {
     const cJSON *fallback; /* default value */
     const char *refused;   /* message: using the field is an error */
     bool required, immutable;
-    bool pending;    /* accepted, takes effect in a later version: a warning */
-    bool zero_unset; /* 0 and false mean "not set", as for Go's non-pointer fields */
-    bool keep_empty; /* "" is a value; otherwise an empty string means "not set" */
+    bool pending;     /* accepted, takes effect in a later version: a warning */
+    bool zero_unset;  /* 0 and false mean "not set", as for Go's non-pointer fields */
+    bool empty_unset; /* an empty list or map means "not set", as Go leaves it out */
+    bool keep_empty;  /* "" is a value; otherwise an empty string means "not set" */
 };
 
 struct schema_type {

@@ -4,7 +4,7 @@
 #uses: awk sort comm
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 44
+plan 45
 
 trap 'rm -rf /tmp/m8-recreate; finish' EXIT
 rm -rf /tmp/m8-recreate
@@ -36,6 +36,7 @@ is "the pod is adopted" ReplicaSet/keeper "$(owner stray)"
 ok "its container goes on" grep -q "$stray" <<<"$(ids keeper)"
 k label pod stray app- >/dev/null
 ok "without the label it is let go" until_true 5 owner_is stray /
+is "and has no ownerReferences, rather than an empty list" "" "$(field pod stray '{.metadata.ownerReferences}')"
 ok "and replaced: three run" until_true 20 count_is keeper 3
 ok "its container goes on still" grep -q "$stray" <<<"$(ids keeper)"
 k label pod stray app=keeper >/dev/null

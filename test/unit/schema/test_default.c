@@ -136,6 +136,15 @@ static void test_empty_values_of_maps_stay(void **state)
         "{'metadata':{'name':'c','labels':{'x':''}},'data':{'empty':''}}");
 }
 
+static void test_empty_lists_of_metadata_are_absent(void **state)
+{
+    expect_default(
+        state, "cm",
+        "{'metadata':{'name':'c','labels':{},'annotations':{},'finalizers':[],'ownerReferences':[]},"
+        "'data':{}}",
+        "{'metadata':{'name':'c'},'data':{}}");
+}
+
 static void test_initial_status(void **state)
 {
     auto_json pod = schema_initial_status(kind_of(*state, "pod"));
@@ -154,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_deployment),
         cmocka_unit_test(test_secret_and_namespace),
         cmocka_unit_test(test_empty_values_of_maps_stay),
+        cmocka_unit_test(test_empty_lists_of_metadata_are_absent),
         cmocka_unit_test(test_initial_status),
     };
     return cmocka_run_group_tests(tests, setup_schema, teardown_schema);
