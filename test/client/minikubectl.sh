@@ -235,6 +235,11 @@ says "auth can-i" 0 '^yes$' k auth can-i create deployments
 says "auth can-i --as" 1 '^no' k auth can-i create deployments --as=system:serviceaccount:default:default
 says "--as has no other rights" 1 'User "jane" cannot list resource "pods"' k get pods --as=jane --as-group=crew
 says "auth whoami" 0 '^Username ' k auth whoami
+same "… -o jsonpath" "SelfSubjectReview $(k auth whoami | awk '$1 == "Username" {print $2}')" k auth whoami -o 'jsonpath={.kind} {.status.userInfo.username}'
+says "… -o json" 0 '"username": "' k auth whoami -o json
+says "… -o yaml" 0 '^    username: ' k auth whoami -o yaml
+same "… -o name, as kubectl" "selfsubjectreview.authentication.k8s.io/<unknown>" k auth whoami -o name
+says "… an unknown format" 1 'unable to match a printer suitable for the output format "xml"' k auth whoami -o xml
 says "create token" 0 '^ey' k create token default --duration=10m
 says "it is the account's" 0 "system:serviceaccount:$space:default" k --token="$(k create token default)" auth whoami
 says "for too short a time" 1 'spec.expirationSeconds: Invalid value: 60' k create token default --duration=1m

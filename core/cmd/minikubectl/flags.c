@@ -31,7 +31,7 @@ static const struct flag flags[] = {
     {"all-namespaces", 'A', BOOLEAN, AT(all_namespaces), 0, MANY "auth ", "all namespaces"},
     {"output", 'o', TEXT, AT(output), 0,
      " get apply create delete version label annotate patch scale set replace run config taint autoscale "
-     "edit policy repl gpujob ",
+     "edit policy repl gpujob auth ",
      "wide, yaml, json, name, jsonpath=…, custom-columns=…"},
     {"labels", 'l', TEXT, AT(labels), 0, " run ", "labels of the pod: KEY=VALUE,…"},
     {"selector", 'l', TEXT, AT(selector), 0, MANY "create ", "label selector"},

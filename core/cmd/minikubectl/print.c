@@ -1,4 +1,5 @@
 /* Output of whole objects: yaml, json, name, jsonpath, custom-columns; errors in kubectl's words. */
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,13 +81,24 @@ char *kubectl_singular(const struct kubectl_resource *r)
     return mem_printf("%s%s%s", *r->singular ? r->singular : r->plural, *r->group ? "." : "", r->group);
 }
 
+/* Of an object that is only asked for and cannot be got, such as a SelfSubjectReview. */
+static char *name_of_unlisted(const cJSON *object, const char *name)
+{
+    auto_free char *kind = mem_strdup(json_string_or(object, "kind", "object"));
+    const char *version = json_string_or(object, "apiVersion", ""), *slash = strchr(version, '/');
+    for (char *p = kind; *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    return mem_printf("%s%s%.*s/%s", kind, slash ? "." : "", slash ? (int)(slash - version) : 0, version,
+                      name);
+}
+
 char *kubectl_display_name(struct kubectl *k, const cJSON *object)
 {
     const struct kubectl_resource *r = kubectl_find_kind(k, json_string_or(object, "apiVersion", ""),
                                                          json_string_or(object, "kind", ""), NULL);
-    const char *name = json_string_or(object, "metadata.name", "");
+    const char *name = json_string_or(object, "metadata.name", "<unknown>");
     if (!r)
-        return mem_printf("%s/%s", json_string_or(object, "kind", "object"), name);
+        return name_of_unlisted(object, name);
     auto_free char *singular = kubectl_singular(r);
     return mem_printf("%s/%s", singular, name);
 }

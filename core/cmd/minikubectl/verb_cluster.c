@@ -154,23 +154,39 @@ static int list_rules(struct kubectl *k)
     return 0;
 }
 
+static void who_row(struct kubectl_grid *grid, const char *attribute, const char *value)
+{
+    const char *cells[] = {attribute, value};
+    if (!str_empty(value))
+        kubectl_grid_row(grid, cells);
+}
+
+static void print_who(const cJSON *user)
+{
+    struct kubectl_grid grid = {.columns = 2};
+    auto_free char *groups = joined(json_get(user, "groups"));
+    who_row(&grid, "ATTRIBUTE", "VALUE");
+    who_row(&grid, "Username", json_string(user, "username"));
+    who_row(&grid, "UID", json_string(user, "uid"));
+    who_row(&grid, "Groups", groups);
+    json_each (extra, json_get(user, "extra")) {
+        auto_free char *attribute = mem_printf("Extra: %s", extra->string), *values = joined(extra);
+        who_row(&grid, attribute, values);
+    }
+    kubectl_grid_print(&grid, NULL, NULL);
+}
+
 static int who_am_i(struct kubectl *k)
 {
-    static const char *const head[] = {"ATTRIBUTE", "VALUE"};
     auto_err err = NULL;
     auto_json review = kubectl_object_new("authentication.k8s.io/v1", "SelfSubjectReview", NULL);
     auto_json answer = kubectl_request(k, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", NULL,
                                        NULL, review, &err);
     if (!answer)
         return kubectl_fail(err, NULL);
-    struct kubectl_grid grid = {.columns = 2};
-    auto_free char *groups = joined(json_at(answer, "status.userInfo.groups"));
-    const char *user[] = {"Username", json_string_or(answer, "status.userInfo.username", "")};
-    const char *of[] = {"Groups", groups};
-    kubectl_grid_row(&grid, head);
-    kubectl_grid_row(&grid, user);
-    kubectl_grid_row(&grid, of);
-    kubectl_grid_print(&grid, NULL, NULL);
+    if (k->flags.output && !str_eq(k->flags.output, "wide"))
+        return kubectl_print_object(k, answer, &err) < 0 ? kubectl_refuse(err) : 0;
+    print_who(json_at(answer, "status.userInfo"));
     return 0;
 }
 
@@ -178,6 +194,8 @@ int verb_auth(struct kubectl *k)
 {
     static const char *const words[] = {"can-i", "whoami"};
     const char *what = k->n_args ? k->args[0] : "";
+    if (str_eq(what, "can-i") && k->flags.output)
+        return kubectl_refuse_text("auth can-i answers yes or no and has no --output");
     if (str_eq(what, "can-i"))
         return k->flags.list ? list_rules(k) : can_i(k);
     if (str_eq(what, "whoami"))

@@ -108,7 +108,8 @@
     X(taint, "Operate", "keep pods off nodes", "taint node NODE… KEY[=VALUE]:EFFECT… KEY[:EFFECT]-…",        \
       "minikubectl taint node node-2 dedicated=db:NoSchedule\n  minikubectl taint node node-2 dedicated-")   \
     X(auth, "Operate", "what one may do, and who one is",                                                    \
-      "auth (can-i VERB RESOURCE | can-i --list | whoami)", "minikubectl auth can-i delete pods -n shop")    \
+      "auth (can-i VERB RESOURCE | can-i --list | whoami [-o FORMAT])",                                      \
+      "minikubectl auth can-i delete pods -n shop")                                                          \
     X(config, "Operate", "the kubeconfig in force", "config (view | current-context | get-contexts)",        \
       "minikubectl config view")                                                                             \
     X(cluster_info, "Operate", "where the cluster answers", "cluster-info", "minikubectl cluster-info")      \
