@@ -170,15 +170,6 @@ static void rule_pod_spec(struct validation *v, const cJSON *spec, UNUSED const 
     }
 }
 
-static void rule_spread_constraint(struct validation *v, const cJSON *constraint, UNUSED const cJSON *old,
-                                   const struct schema_path *path)
-{
-    if (json_get(constraint, "minDomains") &&
-        str_eq(json_string(constraint, "whenUnsatisfiable"), "ScheduleAnyway"))
-        invalid_value(v, SCHEMA_FIELD(path, "minDomains"), json_get(constraint, "minDomains"),
-                      "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway");
-}
-
 static void rule_volume(struct validation *v, const cJSON *volume, UNUSED const cJSON *old,
                         const struct schema_path *path)
 {
@@ -320,6 +311,9 @@ static void rule_pod(struct validation *v, const cJSON *pod, const cJSON *old, c
 }
 
 const struct schema_named_rule schema_rules_pod[] = {
-    {"podSpec", rule_pod_spec}, {"sysctls", rule_sysctls}, {"spreadConstraint", rule_spread_constraint},
-    {"volume", rule_volume},    {"pod", rule_pod},         {NULL, NULL},
+    {"podSpec", rule_pod_spec},
+    {"sysctls", rule_sysctls},
+    {"volume", rule_volume},
+    {"pod", rule_pod},
+    {NULL, NULL},
 };

@@ -14,13 +14,16 @@ local PERIOD = "minik8s.io/heartbeat-seconds" -- annotation of nodes that do not
 local NEVER = "NodeStatusNeverUpdated"
 -- Conditions that only the node can know: Unknown while it is silent.
 local NODE_CONDITIONS = { "Ready", "MemoryPressure", "DiskPressure", "PIDPressure" }
--- The taints that follow from conditions: key, condition, its status, whether pods that are there must leave too.
+-- The taints that follow from conditions: key, condition, its status, whether pods that are there must leave too. The last
+-- follows from a cordon, so that whatever leaves tainted nodes out (nodeTaintsPolicy: Honor) leaves out cordoned ones too.
+local CORDONED = { key = "node.kubernetes.io/unschedulable", status = "True" }
 local TAINTS = {
     { key = "node.kubernetes.io/unreachable", condition = "Ready", status = "Unknown", execute = true },
     { key = "node.kubernetes.io/not-ready", condition = "Ready", status = "False", execute = true },
     { key = "node.kubernetes.io/memory-pressure", condition = "MemoryPressure", status = "True" },
     { key = "node.kubernetes.io/disk-pressure", condition = "DiskPressure", status = "True" },
     { key = "node.kubernetes.io/pid-pressure", condition = "PIDPressure", status = "True" },
+    CORDONED,
 }
 
 local function ready_condition(node)
@@ -89,7 +92,7 @@ local function find_taint(taints, key, effect)
 end
 
 --- Everybody's taints as they are (those that make pods leave get the time at which they were first seen), and ours as
---- `status_of(condition)` wants them.
+--- `status_of(rule)` wants them.
 local function wanted_taints(world, present, status_of)
     local taints = {}
     for _, taint in ipairs(present) do
@@ -100,7 +103,7 @@ local function wanted_taints(world, present, status_of)
         end
     end
     for _, rule in ipairs(TAINTS) do
-        if status_of(rule.condition) == rule.status then
+        if status_of(rule) == rule.status then
             for _, effect in ipairs(rule.execute and { "NoSchedule", "NoExecute" } or { "NoSchedule" }) do
                 local old = find_taint(present, rule.key, effect)
                 taints[#taints + 1] = old and m8.copy(old) or { key = rule.key, effect = effect,
@@ -123,16 +126,18 @@ end
 --- well keeps the taint if it has it, and gets none if it was spared.
 local function set_taints(world, plan, node, silent)
     local present = node["spec.taints"] or {}
-    local taints = wanted_taints(world, present, function(type)
+    local taints = wanted_taints(world, present, function(rule)
+        if rule == CORDONED then return node["spec.unschedulable"] and "True" or "False" end
         if silent then return "Unknown" end
-        local condition = workload.condition(node["status.conditions"], type)
-        local spared = type == "Ready" and condition and condition.status == "Unknown"
+        local condition = workload.condition(node["status.conditions"], rule.condition)
+        local spared = rule.condition == "Ready" and condition and condition.status == "Unknown"
             and not find_taint(present, TAINTS[1].key, "NoExecute")
         return condition and not spared and condition.status or nil
     end)
     if same_taints(taints, present) then return end
     plan:patch("nodes", node.key, { spec = { taints = m8.array(taints) } },
-        silent and "its heart-beat stopped" or "its conditions changed", { uid = node.uid, revision = node.revision })
+        silent and "its heart-beat stopped" or "its conditions changed, or it was cordoned or uncordoned",
+        { uid = node.uid, revision = node.revision })
 end
 
 local function mark(world, plan, node, types, reason, message)
@@ -197,7 +202,7 @@ return {
         end },
     },
     project = {
-        nodes = { "status.conditions", "spec.taints", "metadata.annotations" }, [LEASES] = { "spec.renewTime" },
+        nodes = { "status.conditions", "spec.taints", "spec.unschedulable", "metadata.annotations" }, [LEASES] = { "spec.renewTime" },
         pods = { "spec.nodeName" },
     },
     index = { pods = { "spec.nodeName" } },

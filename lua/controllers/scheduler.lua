@@ -57,42 +57,80 @@ local function ask_claims(world, plan, item, taken)
     return nil
 end
 
---- Budgets and how many of their pods may go: array of { selector, namespace, allowed }.
-local function budgets_of(world)
+--- Budgets and how many of their pods may go: array of { selector, namespace, allowed }, less by those that this plan sends away.
+local function budgets_of(world, round)
+    if round.budgets then return round.budgets end
     local budgets = {}
     for item in world:list(BUDGETS) do
         local selector = item["spec.selector"] and m8.selector(item["spec.selector"])
         if selector then
             budgets[#budgets + 1] = { selector = selector, namespace = item.namespace,
-                allowed = item["status.disruptionsAllowed"] or 0 }
+                allowed = math.max(0, item["status.disruptionsAllowed"] or 0) }
         end
     end
+    round.budgets = budgets
     return budgets
 end
 
-local function protected_by(world, budgets)
-    local protected = {}
-    for _, budget in ipairs(budgets) do
-        if budget.allowed <= 0 then
-            for pod in world:list("pods", { namespace = budget.namespace, selector = budget.selector }) do
-                protected[pod.key] = true
-            end
+local function is_more_important(a, b)
+    local p, q = a["spec.priority"] or 0, b["spec.priority"] or 0
+    if p ~= q then return p > q end
+    p, q = a["metadata.creationTimestamp"] or "", b["metadata.creationTimestamp"] or ""
+    if p ~= q then return p < q end
+    return a.key < b.key
+end
+
+--- Pods of the budget that may have to make room, by node.
+local function covered_by(world, budget, priority)
+    local on = {}
+    for pod in world:list("pods", { namespace = budget.namespace, selector = budget.selector }) do
+        local node = pod["spec.nodeName"]
+        if node and (pod["spec.priority"] or 0) < priority and not pod.deleting then
+            on[node] = on[node] or {}
+            table.insert(on[node], pod)
         end
     end
+    return on
+end
+
+--- Room is made on one node: there, a budget lets as many of its pods go as it allows, and protects the others.
+local function protected_by(world, round, priority)
+    local known = round.protected[priority]
+    if known then return known end
+    local protected = {}
+    for _, budget in ipairs(budgets_of(world, round)) do
+        for _, pods in pairs(covered_by(world, budget, priority)) do
+            table.sort(pods, is_more_important)
+            for i = 1, #pods - budget.allowed do protected[pods[i].key] = true end
+        end
+    end
+    round.protected[priority] = protected
     return protected
 end
 
+local function covers(budget, victim)
+    return budget.namespace == victim.namespace and budget.selector:matches(victim.labels or {})
+end
+
 local function violations_of(victims, budgets)
-    local used, violations = {}, 0
-    for _, victim in ipairs(victims) do
-        for i, budget in ipairs(budgets) do
-            if budget.namespace == victim.namespace and budget.selector:matches(victim.labels or {}) then
-                used[i] = (used[i] or 0) + 1
-                if used[i] > budget.allowed then violations = violations + 1 end
-            end
+    local violations = 0
+    for _, budget in ipairs(budgets) do
+        local count = 0
+        for _, victim in ipairs(victims) do
+            if covers(budget, victim) then count = count + 1 end
         end
+        violations = violations + math.max(0, count - budget.allowed)
     end
     return violations
+end
+
+local function charge(victims, round)
+    round.protected = {}
+    for _, budget in ipairs(round.budgets) do
+        for _, victim in ipairs(victims) do
+            if covers(budget, victim) then budget.allowed = math.max(0, budget.allowed - 1) end
+        end
+    end
 end
 
 --- Pods of lower priority go the normal way; the node is kept for the one that they make room for.
@@ -106,42 +144,46 @@ local function make_room(world, plan, item, candidate)
         plan:event(world:item("pods", victim.key), "Normal", "Preempted", reason)
     end
     plan:status("pods", item.key, { nominatedNodeName = node }, { uid = item.uid })
-    plan:event(item, "Normal", "Nominated", string.format("Room is being made on node %s: %d pod(s) of lower priority go",
-        node, #candidate.victims))
+    plan:event(item, "Normal", "Nominated", string.format("Room is being made on node %s: %d pod(s) of lower priority go%s",
+        node, #candidate.victims, candidate.violations > 0
+            and (", %d more than disruption budgets allow"):format(candidate.violations) or ""))
 end
 
-local function preempt(world, plan, item)
-    local priority = item["spec.priority"] or 0
-    local budgets = budgets_of(world)
-    local candidates = world:victims(item.key, protected_by(world, budgets))
+local function preempt(world, plan, item, round)
+    local priority, budgets = item["spec.priority"] or 0, budgets_of(world, round)
+    local candidates = world:victims(item.key, protected_by(world, round, priority))
     if #candidates == 0 then return end
     for _, candidate in ipairs(candidates) do candidate.violations = violations_of(candidate.victims, budgets) end
     local pod = { key = item.key, priority = priority }
     local choice = world:ask("scheduler.preempt", { object = item.key, pod = pod, candidates = candidates })
     for _, candidate in ipairs(candidates) do
-        if choice and candidate.node == choice.node then make_room(world, plan, item, candidate) end
+        if choice and candidate.node == choice.node then
+            make_room(world, plan, item, candidate)
+            charge(candidate.victims, round)
+        end
     end
 end
 
---- True: it has got a node.
-local function place(world, plan, key, taken)
+--- True: it has got a node. `round`: what the pods of one plan share: `taken`, claims of one node or pod only;
+--- `budgets`, and by priority the pods that they protect.
+local function place(world, plan, key, round)
     local item, found = world:item("pods", key), nil
     if not item then return false end
     if #volumes.claims_of(item.name, item["spec.volumes"]) > 0 then
-        found = ask_claims(world, plan, item, taken)
+        found = ask_claims(world, plan, item, round.taken)
         if not found then return false end
     end
     local placed, message, nodes = world:place(key, found and found.facts)
     if not placed then
         explain(world, plan, item, message, nodes)
-        preempt(world, plan, item)
+        preempt(world, plan, item, round)
         return false
     end
     if found and #found.select > 0 then
         select(world, plan, found, key, placed.node)
         return false
     end
-    for _, claim in ipairs(found and found.exclusive or {}) do taken[claim] = placed.node end
+    for _, claim in ipairs(found and found.exclusive or {}) do round.taken[claim] = placed.node end
     plan:bind(key, placed.node, { uid = item.uid, annotations = {
         ["minik8s.io/scheduled-by"] = placed.by, ["minik8s.io/scheduling-scores"] = placed.scores } })
     plan:event(item, "Normal", "Scheduled",
@@ -173,7 +215,7 @@ return {
     },
     project = {
         pods = { "spec.nodeName", "spec.volumes", "status.phase", "status.conditions", "spec.schedulingGates", "spec.priority",
-            "metadata.labels" },
+            "metadata.labels", "metadata.creationTimestamp" },
         [BUDGETS] = { "spec.selector", "status.disruptionsAllowed" },
         nodes = { "spec.unschedulable", "spec.taints", "metadata.labels", "status.conditions", "status.allocatable" },
         [volumes.CLAIMS] = volumes.columns[volumes.CLAIMS], [volumes.VOLUMES] = volumes.columns[volumes.VOLUMES],
@@ -182,9 +224,9 @@ return {
     index = volumes.indexes,
     reconcile = function(world)
         local plan = plans.new()
-        local waiting, taken, placed = world:pending(AT_ONCE), {}, 0 -- taken: claims of one node or pod only, by pods of this plan
+        local waiting, round, placed = world:pending(AT_ONCE), { taken = {}, protected = {} }, 0
         for _, key in ipairs(waiting) do
-            if place(world, plan, key, taken) then placed = placed + 1 end
+            if place(world, plan, key, round) then placed = placed + 1 end
         end
         -- more are waiting, or one that was placed may be the neighbour that another one needs
         if #waiting == AT_ONCE or placed > 0 and placed < #waiting then plan:requeue(0) end

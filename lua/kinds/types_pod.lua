@@ -27,7 +27,7 @@ return {
           description = "Labels that the node must have." },
         affinity = { ref = "Affinity", description = "Nodes and neighbours that are needed or preferred." },
         tolerations = { type = "list", maxItems = 256, items = { ref = "Toleration" }, description = "Taints of nodes that the pod bears." },
-        topologySpreadConstraints = { type = "list", mergeKey = "topologyKey", items = { ref = "TopologySpreadConstraint" },
+        topologySpreadConstraints = { type = "list", mergeKey = "topologyKey", rule = "spreadConstraints", items = { ref = "TopologySpreadConstraint" },
           description = "How evenly pods are spread." },
         schedulerName = { type = "string", default = "default-scheduler", description = "Who chooses the node." },
         priorityClassName = { type = "string", format = "dns-subdomain", description = "PriorityClass that gives the priority." },

@@ -168,6 +168,8 @@ static void describe_pod(struct kubectl *k UNUSED, const cJSON *pod)
     describe_block("Volumes", json_at(pod, "spec.volumes"), 2);
     describe_map("Node-Selectors", json_at(pod, "spec.nodeSelector"));
     describe_block("Tolerations", json_at(pod, "spec.tolerations"), 2);
+    describe_block("Affinity", json_at(pod, "spec.affinity"), 2);
+    describe_block("Topology Spread Constraints", json_at(pod, "spec.topologySpreadConstraints"), 2);
     scheduling(pod);
 }
 

@@ -62,6 +62,21 @@ return {
         assert(plans.a.after <= 2.6, "looks again before it may be silent")
     end,
 
+    ["a cordoned one has the taint that says so, beside those of others"] = function()
+        local world = world_of({ "a" })
+        local object = world:get("nodes", "a")
+        object.spec = { unschedulable = true, taints = { { key = "gpu", effect = "NoSchedule" } } }
+        world:put("nodes", object)
+        run(world, 1, 2, { "a" }, { "a" })
+        testing.equal(world:get("nodes", "a").spec.taints, { { key = "gpu", effect = "NoSchedule" },
+            { key = "node.kubernetes.io/unschedulable", effect = "NoSchedule" } })
+        object = world:get("nodes", "a")
+        object.spec.unschedulable = nil
+        world:put("nodes", object)
+        run(world, 3, 3, { "a" }, { "a" })
+        testing.equal(world:get("nodes", "a").spec.taints, { { key = "gpu", effect = "NoSchedule" } })
+    end,
+
     ["a silent one: NotReady, tainted, its replaceable pods leave"] = function()
         local names = { "a", "b", "c" }
         local daemon, finished = pod("daemon", "c", "DaemonSet"), pod("done", "c", "ReplicaSet")

@@ -37,6 +37,13 @@ local function round(world)
     return victims, plan
 end
 
+local function nominated(plan)
+    for _, event in ipairs(plan.events) do
+        if event.reason == "Nominated" then return event.message end
+    end
+    return nil
+end
+
 --- Victims are marked and stay for a while, as they do with a grace period.
 local function mark(world, name)
     local object = world:get("pods", "default/" .. name)
@@ -100,6 +107,24 @@ return {
         testing.equal(round(world_of({ node("a"), node("b") }, pods, { budget("guarded", 0) })), { "free" })
         testing.equal(round(world_of({ node("a"), node("b") }, pods, { budget("guarded", 1) })), { "guarded" })
         testing.equal(round(world_of({ node("a") }, { pods[1], pods[3] }, { budget("guarded", 0) })), { "guarded" })
+    end,
+
+    ["a budget lets as many of a node's pods go as it allows, the least important, and others before the rest"] = function()
+        local pods = { pod("b1", 1, "1", { node = "a", app = "b" }), pod("b2", 2, "1", { node = "a", app = "b" }),
+            pod("other", 3, "1", { node = "a" }), pod("vip", 100, "2") }
+        testing.equal(round(world_of({ node("a", "3") }, pods)), { "b1", "b2" })
+        local victims, plan = round(world_of({ node("a", "3") }, pods, { budget("b", 1) }))
+        testing.equal(victims, { "b1", "other" })
+        testing.equal(nominated(plan), "Room is being made on node a: 2 pod(s) of lower priority go")
+        victims, plan = round(world_of({ node("a", "2") }, { pods[1], pods[2], pods[4] }, { budget("b", 0) }))
+        testing.equal(victims, { "b1", "b2" })
+        testing.equal(nominated(plan), "Room is being made on node a: 2 pod(s) of lower priority go, 2 more than disruption budgets allow")
+    end,
+
+    ["what a budget allows is spent once, also by pods that come together"] = function()
+        testing.equal(round(world_of({ node("a", "1"), node("b", "1"), node("c", "1") }, {
+            pod("b1", 1, "1", { node = "a", app = "b" }), pod("b2", 1, "1", { node = "b", app = "b" }),
+            pod("other", 5, "1", { node = "c" }), pod("vip1", 100, "1"), pod("vip2", 100, "1") }, { budget("b", 1) }))[2], "other")
     end,
 
     ["anti-affinity of a less important pod can be in the way too"] = function()

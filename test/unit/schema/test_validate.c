@@ -135,6 +135,67 @@ static void test_pod_update(void **state)
     "{" META "'spec':{'selector':{'matchLabels':{'a':'b'}},'template':{'metadata':{'labels':" labels         \
     "},'spec':{" C "}}" more "}}"
 
+#define SPREAD(more)                                                                                         \
+    POD(C ",'topologySpreadConstraints':[{'maxSkew':1,'topologyKey':'zone','whenUnsatisfiable':" more "}]")
+#define AT "spec.topologySpreadConstraints[0]."
+
+static void test_spreading(void **state)
+{
+    expect(state, "pod",
+           SPREAD("'DoNotSchedule','minDomains':2,'labelSelector':{'matchLabels':{'a':'b'}},"
+                  "'matchLabelKeys':['pod-template-hash'],'nodeTaintsPolicy':'Honor'"),
+           "");
+    expect(state, "pod", SPREAD("'DoNotSchedule','minDomains':-1"),
+           AT "minDomains: Invalid value: -1: must be greater than or equal to 1");
+    expect(state, "pod", SPREAD("'ScheduleAnyway','minDomains':2"),
+           AT "minDomains: Invalid value: 2: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not "
+              "ScheduleAnyway");
+    expect(state, "pod", SPREAD("'DoNotSchedule','nodeTaintsPolicy':'Maybe','nodeAffinityPolicy':'No'"),
+           AT "nodeTaintsPolicy: Unsupported value: \"Maybe\": supported values: \"Honor\", \"Ignore\"\n" AT
+              "nodeAffinityPolicy: Unsupported value: \"No\": supported values: \"Honor\", \"Ignore\"");
+    expect(state, "pod", SPREAD("'DoNotSchedule','matchLabelKeys':['rev']"),
+           AT "matchLabelKeys: Forbidden: must not be specified when labelSelector is not set");
+    expect(
+        state, "pod",
+        SPREAD("'DoNotSchedule','matchLabelKeys':['ok','rev'],'labelSelector':{'matchLabels':{'rev':'1'}}"),
+        AT "matchLabelKeys[1]: Invalid value: \"rev\": exists in both matchLabelKeys and labelSelector");
+    expect(
+        state, "pod",
+        SPREAD("'DoNotSchedule','matchLabelKeys':['rev'],'labelSelector':{'matchExpressions':[{'key':'rev',"
+               "'operator':'Exists'}]}"),
+        AT "matchLabelKeys[0]: Invalid value: \"rev\": exists in both matchLabelKeys and labelSelector");
+    expect(state, "pod",
+           SPREAD("'DoNotSchedule'},{'maxSkew':1,'topologyKey':'zone','whenUnsatisfiable':'ScheduleAnyway'},"
+                  "{'maxSkew':2,'topologyKey':'zone','whenUnsatisfiable':'DoNotSchedule'"),
+           "spec.topologySpreadConstraints[2].{topologyKey, whenUnsatisfiable}: Duplicate value: \"{zone, "
+           "DoNotSchedule}\"");
+}
+
+#undef AT
+#define REQUIRED "requiredDuringSchedulingIgnoredDuringExecution"
+#define NEAR(more) POD(C ",'affinity':{'podAffinity':{'" REQUIRED "':[{'topologyKey':'zone'," more "}]}}")
+#define AT "spec.affinity.podAffinity." REQUIRED "[0]."
+
+static void test_affinity_terms(void **state)
+{
+    expect(state, "pod",
+           NEAR("'namespaceSelector':{},'labelSelector':{'matchExpressions':[{'key':'tenant','operator':"
+                "'Exists'}]},'mismatchLabelKeys':['tenant']"),
+           "");
+    expect(state, "pod", NEAR("'matchLabelKeys':['a'],'mismatchLabelKeys':['b']"),
+           AT "matchLabelKeys: Forbidden: must not be specified when labelSelector is not set\n" AT
+              "mismatchLabelKeys: Forbidden: must not be specified when labelSelector is not set");
+    expect(state, "pod", NEAR("'matchLabelKeys':['a'],'labelSelector':{'matchLabels':{'a':'b'}}"),
+           AT "matchLabelKeys[0]: Invalid value: \"a\": exists in both matchLabelKeys and labelSelector");
+    expect(state, "pod", NEAR("'matchLabelKeys':['a'],'mismatchLabelKeys':['b','a'],'labelSelector':{}"),
+           AT "matchLabelKeys[0]: Invalid value: \"a\": exists in both matchLabelKeys and mismatchLabelKeys");
+    expect(state, "pod", NEAR("'namespaceSelector':{'matchExpressions':[{'key':'a','operator':'In'}]}"),
+           AT "namespaceSelector.matchExpressions[0].values: Required value: must be specified when "
+              "`operator` is 'In' or 'NotIn'");
+}
+
+#undef AT
+
 static void test_deployment(void **state)
 {
     expect(state, "deploy", DEPLOY("", "{'a':'b'}"), "");
@@ -314,6 +375,8 @@ int main(void)
         cmocka_unit_test(test_refused_fields),
         cmocka_unit_test(test_host_ports),
         cmocka_unit_test(test_pod_update),
+        cmocka_unit_test(test_spreading),
+        cmocka_unit_test(test_affinity_terms),
         cmocka_unit_test(test_deployment),
         cmocka_unit_test(test_service),
         cmocka_unit_test(test_config_and_secret),
