@@ -2,7 +2,7 @@
 # What was decided can be looked up, taken again exactly, and compared with what another policy would have decided: from the
 # record, and live beside the active ones. Choices and settings change without a restart.
 . "$(dirname "$0")/lib.sh"
-plan 99
+plan 103
 start_cluster
 
 manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
@@ -90,6 +90,18 @@ matches "a point that is not there" 'did you mean "scheduler.score"' "$(says_of 
 matches "a kind that is not there" 'the server doesn.t have a resource type "Podd"' "$(says_of log --kind=Podd)"
 matches "a policy of another point" 'policy "binpack" is for scheduler.score, not for rollout' "$(says_of use rollout binpack)"
 matches "a policy instead of a point" 'binpack is a policy, not a point; its point is scheduler.score' "$(says_of rollback binpack)"
+versions() { # one policy that gives each node VERSION
+    printf 'return { api = 1, point = "scheduler.score", name = "flat", run = function() return %s end,\n    examples = { { ctx = {}, candidate = {}, expect = %s } } }\n' "$1" "$1" >"$work/flat.lua"
+    k policy apply -f "$work/flat.lua" >/dev/null
+}
+flat() { field policy flat '{.spec.source}' | sed -n 's/.*return \([0-9]\) end.*/\1/p'; }
+versions 1
+matches "a policy that was never changed" 'policy flat has not been changed since it was made' "$(says_of rollback flat)"
+versions 2
+matches "a policy's text is everybody's" 'leave -n out' "$(says_of rollback flat -n team)"
+ok "policy rollback NAME: the text before, also of one that is not in use" k policy rollback flat
+is "… is there again, and accepted" "1 Inactive" "$(flat) $(field policy flat '{.status.state}')"
+k delete policy flat >/dev/null
 matches "a weight where none counts" 'policies of rollout have no weight' "$(says_of use rollout canary=3)"
 is "decisions about objects of one namespace" "default" "$(log -n default --tail=500 | jq -r '[.decisions[].object | split("/")[0]] | unique | join(" ")')"
 mkdir "$work/folder"

@@ -356,7 +356,7 @@ static int usage(const char *given)
     const char *nearest = str_nearest(given, names, COUNT_OF(words));
     return kubectl_refuse_text(
         "usage: policy list | show NAME | apply -f FILE.lua | use POINT NAME[=WEIGHT]… | use POINT default | "
-        "rollback POINT | disable POINT NAME | settings POINT NAME [KEY=VALUE | KEY-]… | log | test "
+        "rollback (POINT | NAME) | disable POINT NAME | settings POINT NAME [KEY=VALUE | KEY-]… | log | test "
         "[FILE.lua] "
         "[--replay=1h] | shadow (FILE.lua | POINT NAME… | POINT none) | diff (NAME | -f FILE.lua); for one "
         "namespace: -n%s%s",

@@ -88,8 +88,23 @@ static cJSON *last_changed(struct kubectl *k, const struct policy_profiles *prof
     return last;
 }
 
-/* Takes back the last change: that of the text of a policy in use, or that of the choice; in a namespace its
- * choice only, because a text is everybody's. */
+static int rollback_text(struct kubectl *k, const cJSON *policy)
+{
+    auto_err err = NULL;
+    const char *name = json_string_or(policy, "metadata.name", "");
+    const char *source =
+        cJSON_GetStringValue(json_get(json_at(policy, "metadata.annotations"), PREVIOUS_SOURCE));
+    if (k->flags.namespace)
+        return kubectl_refuse_text("the text of a policy is the whole cluster's: leave -n out");
+    if (!source)
+        return kubectl_refuse_text("policy %s has not been changed since it was made", name);
+    auto_json back = policy_make(name, source, policy, &err);
+    return back ? policy_put(k, back, true) : kubectl_refuse(err);
+}
+
+/* rollback NAME: the last change of that policy's text. rollback POINT: the last change there, that of the
+ * text of a policy in use or that of the choice; in a namespace its choice only, because a text is
+ * everybody's. */
 int policy_rollback(struct kubectl *k)
 {
     auto_err err = NULL;
@@ -97,8 +112,11 @@ int policy_rollback(struct kubectl *k)
     const char *point = k->args[1];
     if (policy_load(k, &profiles) != 0)
         return 1;
-    if (policy_check_point(&profiles, point, &err) < 0)
-        return kubectl_refuse(err);
+    if (policy_check_point(&profiles, point, &err) < 0) {
+        auto_free char *path = policy_path(point);
+        auto_json named = kubectl_request(k, "GET", path, NULL, NULL, NULL, NULL);
+        return named ? rollback_text(k, named) : kubectl_refuse(err);
+    }
     auto_json policy = profiles.namespace ? NULL : last_changed(k, &profiles, point);
     auto_free char *choice_name = mem_printf(PREVIOUS_CHOICE "%s", point);
     auto_free char *time_name = mem_printf(CHOICE_TIME "%s", point);
@@ -107,11 +125,8 @@ int policy_rollback(struct kubectl *k)
     const char *choice = cJSON_GetStringValue(json_get(of_profile, choice_name));
     const char *chosen = cJSON_GetStringValue(json_get(of_profile, time_name)),
                *changed = cJSON_GetStringValue(json_get(of_policy, SOURCE_TIME));
-    if (changed && (!chosen || strcmp(changed, chosen) > 0)) {
-        auto_free char *source = mem_strdup(cJSON_GetStringValue(json_get(of_policy, PREVIOUS_SOURCE)));
-        auto_json back = policy_make(json_string(policy, "metadata.name"), source, policy, &err);
-        return back ? policy_put(k, back, true) : kubectl_refuse(err);
-    }
+    if (changed && (!chosen || strcmp(changed, chosen) > 0))
+        return rollback_text(k, policy);
     if (!choice)
         return kubectl_refuse_text("%s has nothing to go back to%s%s", point,
                                    profiles.namespace ? " in namespace " : "",
