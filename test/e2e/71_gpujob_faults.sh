@@ -44,12 +44,13 @@ job token '{cluster: ends, run: "echo at last"}'
 ok "with a token that has ended a job waits and says why" until_true 20 is_now token "Pending SlurmUnavailable"
 
 # ---- states, one after the other
-job chain-a '{memory: 16Mi, build: "echo building; sleep 4", run: "echo a; sleep 2"}'
+job chain-a '{memory: 16Mi, build: "echo building; while [ ! -e go ]; do sleep 0.1; done", run: "echo a; sleep 1"}'
 ok "Building is seen" until_true 20 is_now chain-a "Building "
 job chain-b "{memory: 16Mi, dependency: \"afterok:$(of chain-a slurmId)\", run: \"echo b\"}"
 job chain-c "{memory: 16Mi, dependency: \"afternotok:$(of chain-a slurmId)\", run: \"echo c\"}"
 ok "a job that depends on another waits, with Slurm's word" until_true 20 is_now chain-b "Pending Dependency"
 matches "elapsed is shown while it runs" '^chain-a +default +[0-9]+ +(Building|Running) .*gpu[01] +[0-9]+s ' "$(k get gpujobs --no-headers)"
+touch "$(echo "$SLURM_JOBS/default.chain-a."*)/go"
 job modules '{memory: 16Mi, modules: [cuda/12], run: "echo never"}'
 job by-older '{cluster: older, memory: 16Mi, nodes: 2, tasks: 2, timeLimit: "9", run: "echo $SLURM_JOB_NUM_NODES nodes; exit 4"}'
 job nowhere '{cluster: older, partition: absent, run: "true"}'
@@ -90,7 +91,7 @@ truncate -s 300M "$work/up/data.bin"
 matches "one above the limit is refused before anything is made" "268435456|256" "$(k gpujob submit "$work/up" --name too-large -- true 2>&1; k get gpujob too-large -o name 2>/dev/null)"
 
 # ---- the network is away while a job ends
-job away "{cluster: between, memory: 16Mi, run: \"echo begun; sleep 3; echo ended; exit 2\"}"
+job away "{cluster: between, memory: 16Mi, run: \"echo begun; while [ ! -e go ]; do sleep 0.1; done; echo ended; exit 2\"}"
 job ssh-away "{cluster: login, memory: 16Mi, run: \"echo begun; while [ ! -e go ]; do sleep 0.1; done; echo ended; exit 3\"}"
 until_true 20 running away && until_true 20 running ssh-away
 touch "$work/away"
@@ -101,6 +102,7 @@ ok "a Slurm that cannot be reached is the reason meanwhile" until_true 20 is_now
 ok "so is a login node" until_true 60 is_now ssh-away "Running SlurmUnavailable"
 touch "$(echo "$SLURM_JOBS/default.ssh-away."*)/go"
 folder=$(echo "$SLURM_JOBS/default.away."*)
+touch "$folder/go"
 until_true 20 test -s "$folder/.minik8s/rc"
 rm "$work/away"
 slurm start sshd
