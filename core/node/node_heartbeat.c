@@ -38,16 +38,27 @@ struct node_heartbeat {
 
 static void beat(struct node_heartbeat *h);
 
+static bool post_end(struct node_heartbeat *h);
+
+/* To the agent's loop, which may run it when the agent is gone. */
+static void post_to_node(struct node_heartbeat *h, void (*run)(void *h))
+{
+    atomic_fetch_add(&h->posts, 1);
+    loop_post(h->node->loop, run, h);
+}
+
 static void on_reachable(void *arg)
 {
-    node_reachable_again(arg);
+    struct node_heartbeat *h = arg;
+    if (post_end(h))
+        node_reachable_again(h->node);
 }
 
 static void on_pressure(void *arg)
 {
-    struct node *node = arg;
-    if (!node->closing)
-        node_register_update(node->registration);
+    struct node_heartbeat *h = arg;
+    if (post_end(h) && !h->node->closing)
+        node_register_update(h->node->registration);
 }
 
 static void look_at_pressure(struct node_heartbeat *h)
@@ -59,7 +70,7 @@ static void look_at_pressure(struct node_heartbeat *h)
     if (now == before)
         return;
     atomic_store(&node->pressure, now);
-    loop_post(node->loop, on_pressure, node);
+    post_to_node(h, on_pressure);
 }
 
 static void schedule(struct node_heartbeat *h)
@@ -79,8 +90,7 @@ static void on_answer(void *arg, const struct http_response *response, struct er
         h->reported = h->reporting;
         h->create = false;
         if (h->failing)
-            loop_post(h->node->loop, on_reachable,
-                      h->node); /* the stream may still hang on a dead connection */
+            post_to_node(h, on_reachable); /* the stream may still hang on a dead connection */
         h->failing = false;
     } else if (!err && (response->status == 404 || response->status == 409)) {
         h->create = response->status == 404;
