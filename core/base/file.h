@@ -35,11 +35,18 @@ char **file_list(const char *directory, size_t *count, struct err **err);
  */
 pid_t file_spawn(const char *const *argv, const char *const *environment, const char *log_path,
                  struct err **err);
-/* The same, and the program has these descriptors as 3, 4, …; they stay the caller's. n ≤ FILE_SPAWN_PASSED.
- */
 enum { FILE_SPAWN_PASSED = 8 };
-pid_t file_spawn_passing(const char *const *argv, const char *const *environment, const char *log_path,
-                         const int *fds, size_t n, struct err **err);
+struct file_program {
+    const char *const *argv, *const *environment; /* NULL-terminated; environment NULL: inherited */
+    const char *log_path;
+    const int *fds; /* it has them as 3, 4, …; they stay the caller's. n_fds ≤ FILE_SPAWN_PASSED */
+    size_t n_fds;
+    /* NULL, or where "PID START_TIME TAG\n" (tag in hexadecimal) stands before its first instruction, so that
+     * nobody who finds no such file need fear that it runs. Its owner removes it; a failed start does. */
+    const char *pid_file;
+    unsigned long long tag;
+};
+pid_t file_spawn_program(const struct file_program *program, struct err **err);
 /* Start time of a process from /proc (clock ticks since boot), 0 if it is gone or a zombie: identifies pid
  * reuse. */
 unsigned long long file_process_start_time(pid_t pid);

@@ -2,9 +2,9 @@
  * helper: a program that outlives this process, adopted by pid and start time and watched through a pidfd.
  *
  * Does not read the program's output and does not judge whether it works: its owner talks to it. Invariants:
- * at most one program runs per pid file; the pid file is written after the start and removed only when the
- * program has ended; a program whose command line has changed is ended before its successor starts; the loop
- * never waits for a program except in that one case.
+ * at most one program runs per pid file; the pid file is there before the program's first instruction and
+ * removed only when it has ended; a program whose command line has changed is ended before its successor
+ * starts; the loop never waits for a program except in that one case.
  */
 #include "loop/helper.h"
 
@@ -26,7 +26,7 @@
 #define HELPER_BACKOFF_MAX_MS 30000
 #define HELPER_STEADY_MS 10000 /* having run this long, it is started again at once */
 #define HELPER_REPLACE_GRACE_MS 3000
-#define FIRST_PASSED 3 /* file_spawn_passing */
+#define FIRST_PASSED 3 /* file_spawn_program */
 
 struct helper {
     struct helper_options options; /* texts below are copies */
@@ -206,11 +206,17 @@ static int watch(struct helper *h, pid_t pid, struct err **err)
 
 static int start(struct helper *h, struct err **err)
 {
-    pid_t pid = file_spawn_passing((const char *const *)h->argv, (const char *const *)h->environment,
-                                   h->log_path, h->fds, h->options.n_fds, err);
+    const struct file_program program = {.argv = (const char *const *)h->argv,
+                                         .environment = (const char *const *)h->environment,
+                                         .log_path = h->log_path,
+                                         .fds = h->fds,
+                                         .n_fds = h->options.n_fds,
+                                         .pid_file = h->pid_file,
+                                         .tag = h->hash};
+    pid_t pid = file_spawn_program(&program, err);
     if (pid < 0)
         return err_wrap(err, "start %s", h->name);
-    if (write_identity(h->pid_file, h->hash, pid, err) < 0 || watch(h, pid, err) < 0) {
+    if (watch(h, pid, err) < 0) {
         kill(pid, SIGKILL); /* our child, not yet reaped: the pid is its own */
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;

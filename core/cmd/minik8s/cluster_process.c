@@ -41,12 +41,9 @@ static int start(const struct cluster *cluster, const char *name, const char *co
     if (cluster_process_pid(cluster, name))
         return 0;
     auto_free char *log = cluster_path(cluster, "%s.log", name);
-    pid_t pid = file_spawn(argv, NULL, log, err);
-    if (pid < 0)
-        return err_wrap(err, "starting %s", name);
     auto_free char *path = pid_file_of(cluster, name);
-    auto_free char *text = mem_printf("%d %llu\n", (int)pid, file_process_start_time(pid));
-    return file_write_atomic(path, text, strlen(text), 0644, err);
+    const struct file_program program = {.argv = argv, .log_path = log, .pid_file = path};
+    return file_spawn_program(&program, err) < 0 ? err_wrap(err, "starting %s", name) : 0;
 }
 
 static int wait_for_end(pid_t pid, int timeout_ms)

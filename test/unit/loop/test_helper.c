@@ -157,6 +157,31 @@ static void test_descriptors_are_passed(void **state)
         close(first[i]), close(second[i]);
 }
 
+/* It is known before it can do anything: one killed between the two would leave a program that nobody finds.
+ */
+static void test_known_before_it_runs(void **state)
+{
+    struct world *w = *state;
+    auto_free char *seen = mem_printf("%s/seen", w->directory);
+    auto_free char *script =
+        mem_printf("cat %s >%s.part; mv %s.part %s; exec sleep 100", w->pid_file, seen, seen, seen);
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    for (int i = 0; i < 20; i++) {
+        auto_free char *text = NULL;
+        const struct file_program program = {
+            .argv = argv, .log_path = w->log, .pid_file = w->pid_file, .tag = 0xabcdef};
+        pid_t pid = file_spawn_program(&program, NULL);
+        assert_true(pid > 0);
+        for (int tries = 0; !file_exists(seen) && tries < 5000; tries++)
+            usleep(1000);
+        auto_free char *expected = mem_printf("%d %llu abcdef\n", (int)pid, file_process_start_time(pid));
+        assert_int_equal(file_read(seen, 256, &text, NULL, NULL), 0);
+        assert_string_equal(text, expected);
+        assert_int_equal(helper_terminate(w->pid_file, 1000, NULL), 0);
+        unlink(seen);
+    }
+}
+
 static void test_changed_command_replaces(void **state)
 {
     struct world *w = *state;
@@ -266,6 +291,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_comes_back_after_sigkill, setup, teardown),
         cmocka_unit_test_setup_teardown(test_descriptors_are_passed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sockets_are_held, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_known_before_it_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changed_command_replaces, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reused_pid_is_left_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_missing_program_is_an_error, setup, teardown),

@@ -83,7 +83,7 @@ static int run(const char *const *argv)
 {
     int status = -1, fds[] = {socket(AF_INET, SOCK_STREAM, 0), socket(AF_INET, SOCK_STREAM, 0)};
     assert_int_equal(listen(fds[0], 1) | listen(fds[1], 1), 0); /* ports of the kernel's choice */
-    pid_t pid = file_spawn_passing(argv, NULL, NULL, fds, 2, NULL);
+    pid_t pid = file_spawn_program(&(struct file_program){.argv = argv, .fds = fds, .n_fds = 2}, NULL);
     close(fds[0]);
     close(fds[1]);
     assert_true(pid > 0);
@@ -235,7 +235,7 @@ static void test_sockets(void **state UNUSED)
     assert_non_null(strstr(err_message(err), "listening on port 80"));
     assert_int_equal(others[0], -1);
     const char *const sleeper[] = {"sleep", "1000", NULL};
-    pid_t pid = file_spawn_passing(sleeper, NULL, NULL, fds, 2, NULL);
+    pid_t pid = file_spawn_program(&(struct file_program){.argv = sleeper, .fds = fds, .n_fds = 2}, NULL);
     auto_free char *identity = mem_printf("%d %llu 0\n", pid, file_process_start_time(pid));
     assert_int_equal(file_write_atomic(pid_file, identity, strlen(identity), 0600, NULL), 0);
     ingress_listen_close(fds);
