@@ -171,6 +171,15 @@ function testing.settle(world, controller, key)
     error(controller .. " does not come to rest on " .. key, 2)
 end
 
+--- Numbers that look random and are the same for a seed: function(n) → 1 to n.
+function testing.random(seed)
+    local state = seed
+    return function(n)
+        state = (state * 1103515245 + 12345) % 2147483648
+        return math.floor(state / 65536) % n + 1
+    end
+end
+
 function testing.equal(got, wanted, what)
     if m8.equal(got, wanted) then return end
     local function show(value)

@@ -4,17 +4,9 @@ local testing = require("framework.testing")
 local STRATEGIES = { "target-utilization", "step", "rate", "predictive", "scheduled" }
 local SETTINGS = { scheduled = { hours = { { from = 0, to = 24, least = 2 } } } }
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 --- One pod carries 1; the load moves to another value every 20 looks, 5 s apart, and is gone after 100. The counts of pods over time.
 local function run(name, seed)
-    local world, random = testing.world(), random_from(seed)
+    local world, random = testing.world(), testing.random(seed)
     assert(world:use({ ["autoscale.decide"] = { policies = { { name = name, settings = SETTINGS[name] } } } }))
     local pods, load, goal, history, story = 1, 0, 0, {}, {}
     for look = 1, 180 do

@@ -2,16 +2,8 @@
 -- important than another. With a node and its pods: test/lua/controllers/nodepressure_test.lua.
 local testing = require("framework.testing")
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local function candidates(seed)
-    local random, list = random_from(seed), {}
+    local random, list = testing.random(seed), {}
     for i = 1, random(6) + 1 do
         list[i] = { name = "d/p" .. i, priority = random(3), used = random(900), requested = random(400), created = random(1000),
             protected = random(3) == 1 }

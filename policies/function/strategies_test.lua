@@ -2,14 +2,6 @@
 -- what is allowed.
 local testing = require("framework.testing")
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local function world_with(name)
     local world = testing.world()
     assert(world:use({ ["function.scale"] = { policies = { { name = name } } } }))
@@ -24,7 +16,7 @@ return {
     ["both serve the load; one goes to zero, the other stays warm"] = function()
         for seed = 1, 5 do
             for _, name in ipairs({ "concurrency", "warm" }) do
-                local ask, random, current = world_with(name), random_from(seed), 0
+                local ask, random, current = world_with(name), testing.random(seed), 0
                 for look = 1, 60 do
                     local load = look <= 20 and random(20) or 0
                     current = ask({ object = "d/f", current = current, min = 0, max = 9, in_flight = load, queued = 0,

@@ -8,14 +8,6 @@ local function ask(world, ctx)
     return result, record
 end
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local function sums(ctx)
     local total, available = ctx.new.replicas, ctx.new.available
     for _, set in ipairs(ctx.old) do total, available = total + set.replicas, available + set.available end
@@ -37,7 +29,7 @@ local function take(ctx, result)
 end
 
 local function walk(world, seed)
-    local random = random_from(seed)
+    local random = testing.random(seed)
     local desired = random(20)
     local ctx = {
         strategy = "RollingUpdate", desired = desired, max_surge = random(5) - 1, max_unavailable = math.min(random(5) - 1, desired),

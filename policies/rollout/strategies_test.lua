@@ -5,14 +5,6 @@ local m8 = require("m8")
 local testing = require("framework.testing")
 local STRATEGIES = { "rolling", "recreate", "canary", "blue-green" }
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local function world_with(name, settings)
     local world = testing.world()
     assert(world:use({ ["rollout"] = { policies = { { name = name, settings = settings } } } }))
@@ -39,7 +31,7 @@ end
 
 --- The counts of each step as text, and whether it came to its end.
 local function walk(world, seed, check)
-    local random, states, story = random_from(seed), {}, {}
+    local random, states, story = testing.random(seed), {}, {}
     local ctx = start(random)
     for _ = 1, 400 do
         ctx.states = states

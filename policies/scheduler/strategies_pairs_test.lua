@@ -3,16 +3,8 @@ local testing = require("framework.testing")
 local STRATEGIES = { "spread", "binpack", "least-requested", "in-turn", "least-loaded", "gpu", "cost" }
 local WORLDS = 4
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local function fill(world, seed)
-    local random, nodes = random_from(seed), 4 + seed % 3
+    local random, nodes = testing.random(seed), 4 + seed % 3
     for i = 1, nodes do
         local gpus = i % 3 == 1 and "4" or nil
         world:put("nodes", { apiVersion = "v1", kind = "Node", spec = {},

@@ -1,16 +1,8 @@
 -- Two strategies of one point on the same random worlds: they place differently, and each is better by its own measure.
 local testing = require("framework.testing")
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local function world_from(seed)
-    local random, nodes, pods = random_from(seed), {}, {}
+    local random, nodes, pods = testing.random(seed), {}, {}
     for i = 1, 3 + random(6) do
         nodes[i] = { apiVersion = "v1", kind = "Node", metadata = { name = "n" .. i, labels = {} }, spec = {},
             status = { allocatable = { cpu = tostring(3 + random(6)), memory = random(8) + 8 .. "Gi", pods = "110" },

@@ -1,14 +1,6 @@
 -- Branching and retries over random steps: two strategies of one point differ, and each keeps what it promises.
 local testing = require("framework.testing")
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local function world_with(point, name)
     local world = testing.world()
     assert(world:use({ [point] = { policies = { { name = name } } } }))
@@ -23,7 +15,7 @@ return {
     ["branch: all that hold, or the first of them"] = function()
         local all, first, differ = world_with("workflow.branch", "conditions"), world_with("workflow.branch", "first-match"), 0
         for seed = 1, 30 do
-            local random = random_from(seed)
+            local random = testing.random(seed)
             local ctx = { step = { name = "a", succeeded = random(2) == 1, exit_code = random(3) - 1 }, branches = {} }
             for i = 1, random(4) + 1 do
                 local kind = random(3)

@@ -115,17 +115,9 @@ local function counts(world)
     return total, available
 end
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 --- Deployment, ReplicaSets and agents act in any order, templates change on the way: the bounds hold at every step.
 local function random_walk(seed)
-    local random = random_from(seed)
+    local random = testing.random(seed)
     local desired, surge, unavailable = random(6), random(3) - 1, random(3) - 1
     if surge == 0 and unavailable == 0 then surge = 1 end
     unavailable = math.min(unavailable, desired)

@@ -79,14 +79,6 @@ end
 
 -- ---- random worlds ----
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local APPS, KEYS = { "x", "y", "z" }, { ZONE, HOST }
 
 local function random_spec(random, app)
@@ -103,7 +95,7 @@ local function random_spec(random, app)
 end
 
 local function random_world(seed)
-    local random, nodes, pods, specs = random_from(seed), {}, {}, {}
+    local random, nodes, pods, specs = testing.random(seed), {}, {}, {}
     for i = 1, 4 + random(5) do
         local taints = random(6) == 1 and { { key = "own", effect = "NoSchedule" } } or nil
         nodes[i] = node("n" .. i, random(5) > 1 and string.char(96 + random(3)) or nil, { pods = tostring(random(6)), taints = taints })

@@ -2,14 +2,6 @@
 -- compared; a shadow decides beside; what policies remember (ctx.state) is part of it.
 local testing = require("framework.testing")
 
-local function random_from(seed)
-    local state = seed
-    return function(n)
-        state = (state * 1103515245 + 12345) % 2147483648
-        return math.floor(state / 65536) % n + 1
-    end
-end
-
 local function node(name, random)
     return { apiVersion = "v1", kind = "Node",
         metadata = { name = name, labels = { zone = "z" .. random(3), ["kubernetes.io/hostname"] = name,
@@ -51,7 +43,7 @@ end
 
 --- Nodes come, change and go, pods come and go, policies change: everything that a recorded decision may depend on.
 local function turmoil(seed, steps, world)
-    local random = random_from(seed)
+    local random = testing.random(seed)
     world = world or testing.world()
     world:record()
     for i = 1, 3 do world:put("nodes", node("n" .. i, random)) end
@@ -130,7 +122,7 @@ return {
         local world = testing.world()
         world:record()
         for i = 1, 2 do
-            local full = node("n" .. i, random_from(i))
+            local full = node("n" .. i, testing.random(i))
             full.status.allocatable.cpu = i == 1 and "50m" or "8"
             world:put("nodes", full)
         end
@@ -195,7 +187,7 @@ return {
             local chosen = { { name = "spread", weight = 10 }, { name = "raises", mode = mode } }
             assert(world:use({ ["scheduler.score"] = { policies = chosen } }))
             world:record()
-            for i = 1, 3 do world:put("nodes", node("n" .. i, random_from(i))) end
+            for i = 1, 3 do world:put("nodes", node("n" .. i, testing.random(i))) end
             for i = 1, 2 do
                 world:put("pods", pod("p" .. i, function() return 4 end))
                 schedule(world)
@@ -240,9 +232,9 @@ return {
     ["whose turn it is: recorded, taken again exactly, compared with another policy"] = function()
         local world = testing.world()
         world:record()
-        world:put("nodes", node("n1", random_from(1)))
+        world:put("nodes", node("n1", testing.random(1)))
         for i = 1, 4 do
-            local waits = pod("p" .. i, random_from(i))
+            local waits = pod("p" .. i, testing.random(i))
             waits.spec.priority = i * 10
             world:put("pods", waits)
         end
@@ -318,7 +310,7 @@ return {
     ["the record is bounded: the oldest go, the rest is still exact"] = function()
         local world = testing.world()
         world:record(20)
-        local random = random_from(5)
+        local random = testing.random(5)
         for i = 1, 3 do world:put("nodes", node("n" .. i, random)) end
         for i = 1, 40 do
             world:put("pods", pod("p" .. i, random))

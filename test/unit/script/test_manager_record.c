@@ -563,109 +563,116 @@ static void test_placements_over_restarts(void **state UNUSED)
     file_remove_tree(directory, NULL);
 }
 
-static struct record_list *one_source(const struct policy_point *point)
+/* A record that is kept in a folder, with decisions of one policy, half a MiB each. */
+struct kept {
+    char directory[32];
+    struct cluster *cluster; /* for its loop */
+    struct policies policies;
+    const struct policy_point *point;
+    struct record_list *list;
+    struct record record;
+    struct record_file *file;
+};
+
+static void kept_open(struct kept *kept, size_t bytes)
 {
-    struct record_list *list = record_list_new(point, 1);
-    list->entries[list->count++] = (struct record_entry){
-        .source = record_source_new("x", "0123456789abcdef", "", 0), .settings = cJSON_CreateObject()};
-    return list;
+    record_init(&kept->record, 1000, bytes);
+    kept->file = record_file_open(kept->directory, kept->cluster->api->loop, &kept->record, &kept->policies);
+    assert_non_null(kept->file);
 }
 
-/* Decisions of half a MiB each. */
-static void add_large(struct record *record, const struct policy_point *point, struct record_list *list,
-                      int first, int count)
+static void kept_close(struct kept *kept)
+{
+    record_file_close(kept->file);
+    record_fini(&kept->record);
+}
+
+static struct kept *kept_new(void)
+{
+    struct kept *kept = NEW(struct kept);
+    strcpy(kept->directory, "/tmp/m8-record-XXXXXX");
+    assert_non_null(mkdtemp(kept->directory));
+    kept->cluster = cluster_new(only_scheduler);
+    policies_init(&kept->policies, true, 1, &(struct policies_hooks){0});
+    assert_int_equal(policies_add_point(&kept->policies, "test.one", "one", "Pod", "x", NULL), 0);
+    kept->point = policies_point(&kept->policies, "test.one");
+    kept->list = record_list_new(kept->point, 1);
+    kept->list->entries[kept->list->count++] = (struct record_entry){
+        .source = record_source_new("x", "0123456789abcdef", "", 0), .settings = cJSON_CreateObject()};
+    kept_open(kept, 64u << 20);
+    return kept;
+}
+
+static void kept_free(struct kept *kept)
+{
+    kept_close(kept);
+    record_list_unref(kept->list);
+    policies_fini(&kept->policies);
+    cluster_free(kept->cluster);
+    file_remove_tree(kept->directory, NULL);
+    free(kept);
+}
+
+static void kept_add(struct kept *kept, int first, int count)
 {
     for (int i = first; i < first + count; i++) {
         struct decision *decision = NEW(struct decision);
-        decision->point = point->name;
+        decision->point = kept->point->name;
         decision->object = mem_printf("default/p%d", i);
-        decision->lists[0] = record_list_ref(list);
+        decision->lists[0] = record_list_ref(kept->list);
         decision->result = mem_alloc((512u << 10) + 3);
         memset(decision->result, 'x', (512u << 10) + 2);
         decision->result[0] = decision->result[(512u << 10) + 1] = '"';
         decision->result[(512u << 10) + 2] = 0;
-        record_add(record, decision);
+        record_add(&kept->record, decision);
     }
 }
 
 /* Segments go when there are too many, and what is left can be read by itself. */
 static void test_bounded_on_disk(void **state UNUSED)
 {
-    char directory[] = "/tmp/m8-record-XXXXXX";
-    assert_non_null(mkdtemp(directory));
-    struct cluster *cluster = cluster_new(only_scheduler);
-    struct policies policies;
-    struct record record;
-    policies_init(&policies, true, 1, &(struct policies_hooks){0});
-    assert_int_equal(policies_add_point(&policies, "test.one", "one", "Pod", "x", NULL), 0);
-    const struct policy_point *point = policies_point(&policies, "test.one");
-    record_init(&record, 1000, 64u << 20);
-    struct record_file *file = record_file_open(directory, cluster->api->loop, &record, &policies);
-    assert_non_null(file);
-    assert_null(record_file_open(directory, cluster->api->loop, &record, &policies)); /* it is taken */
-    struct record_list *list = one_source(point);
-    add_large(&record, point, list, 0, 160);
-    record_file_close(file);
-    record_list_unref(list);
-    record_fini(&record);
-    record_init(&record, 1000, 128u << 20);
-    file = record_file_open(directory, cluster->api->loop, &record, &policies);
-    assert_true(record_file_bytes(file) <= 65u << 20);
-    assert_true(record.count > 100 && record.count < 135);
-    assert_string_equal(record_at(&record, record.count - 1)->object, "default/p159");
-    assert_string_equal(record_at(&record, 0)->lists[0]->entries[0].source->name, "x");
-    record_file_close(file);
-    record_fini(&record);
-    policies_fini(&policies);
-    cluster_free(cluster);
-    file_remove_tree(directory, NULL);
+    struct kept *kept = kept_new();
+    const struct record *record = &kept->record;
+    assert_null(record_file_open(kept->directory, kept->cluster->api->loop, &kept->record,
+                                 &kept->policies)); /* it is taken */
+    kept_add(kept, 0, 160);
+    kept_close(kept);
+    kept_open(kept, 128u << 20);
+    assert_true(record_file_bytes(kept->file) <= 65u << 20);
+    assert_true(record->count > 100 && record->count < 135);
+    assert_string_equal(record_at(record, record->count - 1)->object, "default/p159");
+    assert_string_equal(record_at(record, 0)->lists[0]->entries[0].source->name, "x");
+    kept_free(kept);
 }
 
-static void limit_files(rlim_t bytes)
+static void limit_files(bool none)
 {
     struct rlimit limit;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes;
+    limit.rlim_cur = none ? 0 : limit.rlim_max;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
 /* What cannot be written pushes nothing out, and later decisions are kept again. */
 static void test_no_room_on_disk(void **state UNUSED)
 {
-    char directory[] = "/tmp/m8-record-XXXXXX";
-    assert_non_null(mkdtemp(directory));
-    struct cluster *cluster = cluster_new(only_scheduler);
-    struct policies policies;
-    struct record record;
-    policies_init(&policies, true, 1, &(struct policies_hooks){0});
-    assert_int_equal(policies_add_point(&policies, "test.one", "one", "Pod", "x", NULL), 0);
-    const struct policy_point *point = policies_point(&policies, "test.one");
-    struct record_list *list = one_source(point);
-    record_init(&record, 1000, 64u << 20);
-    struct record_file *file = record_file_open(directory, cluster->api->loop, &record, &policies);
-    assert_non_null(file);
-    add_large(&record, point, list, 0, 20);
+    struct kept *kept = kept_new();
+    const struct record *record = &kept->record;
+    kept_add(kept, 0, 20);
     signal(SIGXFSZ, SIG_IGN);
-    limit_files(0);
+    limit_files(true);
     for (int i = 0; i < 10; i++) { /* each after a while, so each is tried */
-        add_large(&record, point, list, 20 + i * 10, 10);
-        pass(cluster, 6);
+        kept_add(kept, 20 + i * 10, 10);
+        pass(kept->cluster, 6);
     }
-    limit_files(RLIM_INFINITY);
-    add_large(&record, point, list, 120, 1);
-    record_file_close(file);
-    record_list_unref(list);
-    record_fini(&record);
-    record_init(&record, 1000, 128u << 20);
-    file = record_file_open(directory, cluster->api->loop, &record, &policies);
-    assert_true(record.count >= 10 && record.count < 30);
-    assert_string_equal(record_at(&record, 0)->object, "default/p0");
-    assert_string_equal(record_at(&record, record.count - 1)->object, "default/p120");
-    record_file_close(file);
-    record_fini(&record);
-    policies_fini(&policies);
-    cluster_free(cluster);
-    file_remove_tree(directory, NULL);
+    limit_files(false);
+    kept_add(kept, 120, 1);
+    kept_close(kept);
+    kept_open(kept, 128u << 20);
+    assert_true(record->count >= 10 && record->count < 30);
+    assert_string_equal(record_at(record, 0)->object, "default/p0");
+    assert_string_equal(record_at(record, record->count - 1)->object, "default/p120");
+    kept_free(kept);
 }
 
 /* ---- swaps ---- */
