@@ -5,8 +5,7 @@
 plan 26
 start_cluster
 
-manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
-same_manager() { [ "$(awk '{print $1, $22}' "/proc/${manager% *}/stat" 2>/dev/null)" = "$manager" ]; }
+note_manager
 deploy() { # NAME REPLICAS: waits until all run
     k create deployment "$1" --image=localhost/m8-web:1 --replicas="$2" >/dev/null && k rollout status deployment "$1" --timeout=90s
 }

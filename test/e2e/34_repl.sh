@@ -6,8 +6,7 @@
 plan 49
 start_cluster 2
 
-manager=$(cat "$MINIK8S_DIR/server/manager.pid") # pid and start time
-same_manager() { [ "$(awk '{print $1, $22}' "/proc/${manager% *}/stat" 2>/dev/null)" = "$manager" ]; }
+note_manager
 repl() { timeout 60 "$kubectl" repl "$@" 2>&1; }
 lua() { repl -e "$1"; }
 k create deployment web --image=localhost/m8-web:1 --replicas=3 >/dev/null && k rollout status deployment web --timeout=90s >/dev/null

@@ -50,6 +50,9 @@ until_true() {
         sleep 0.05
     done
 }
+# Whether the manager is the process that it was at note_manager: pid and start time.
+note_manager() { manager=$(cut -d' ' -f1,2 "$MINIK8S_DIR/server/manager.pid"); }
+same_manager() { [ "$(awk '{print $1, $22}' "/proc/${manager% *}/stat" 2>/dev/null)" = "$manager" ]; }
 now() { echo $((${EPOCHREALTIME/./} / 1000)); } # ms
 # within MS NAME SECONDS COMMAND…: waits up to SECONDS and prints how long it took since $since. It passes if that was at most MS,
 # and STALL more for a disk or a processor that others keep busy meanwhile.
