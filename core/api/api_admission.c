@@ -30,9 +30,7 @@ void admission_normalize(const struct op *op, cJSON *object)
 {
     if (str_eq(op->info->resource, "secrets"))
         secret_strings(object);
-    cJSON *meta = object_meta(object);
-    json_remove(meta, "managedFields");
-    json_remove(meta, "selfLink");
+    json_remove(object_meta(object), "selfLink");
 }
 
 /* ---- create ---- */

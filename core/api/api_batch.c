@@ -1,13 +1,18 @@
 /*
  * Batches (contract 3): up to 256 steps, each with its own permission, precondition and result, given to the
- * store as one unit, not atomic across steps. The JSON is described in client/client.h; more precisely, a
- * step is verb          create | update | patch | status | delete | bind resource      "pods",
- * "deployments.apps"; namespace, name object        the object; for patch the patch; for status {"status":
- * {…}}; for bind a Binding, or {"node": NAME} subresource   of update and patch, e.g. "status" type of patch:
- * "merge" (default), "strategic", "json", "apply" merge         of status: true merges .status instead of
- * replacing it uid, resourceVersion     preconditions propagationPolicy, gracePeriodSeconds, disruption
- * {reason, message}    of delete annotations, reason      of bind: kept on the pod (reason as
- * minik8s.io/scheduling-reason)
+ * store as one unit, not atomic across steps. The JSON is described in client/client.h. More precisely, a
+ * step has:
+ *
+ * - verb: create, update, patch, status, delete or bind
+ * - resource ("pods", "deployments.apps"), namespace, name
+ * - object: the object; for patch the patch; for status {"status": {…}}; for bind a Binding, or {"node":
+ * NAME}
+ * - subresource of update and patch, e.g. "status"
+ * - type of patch: "merge" (default), "strategic", "json", "apply" (with fieldManager, force)
+ * - merge, of status: true merges .status instead of replacing it
+ * - uid, resourceVersion: preconditions
+ * - propagationPolicy, gracePeriodSeconds, disruption {reason, message}: of delete
+ * - annotations, reason: of bind, kept on the pod (reason as minik8s.io/scheduling-reason)
  */
 #include <inttypes.h>
 #include <string.h>
@@ -163,6 +168,7 @@ static int fill_op(struct op *op, cJSON *step, const struct verb_entry *entry, s
 {
     op->body = cJSON_DetachItemFromObjectCaseSensitive(step, "object");
     op->strictness = SCHEMA_IGNORE;
+    op->force = json_bool(step, "force", false);
     if (!op->body)
         op->body = cJSON_CreateObject();
     if (entry->verb == OP_PATCH && read_patch_type(op, step, err) < 0)
@@ -217,6 +223,8 @@ static struct op *read_step(struct call *call, cJSON *step, struct err **err)
                             .subresource = entry->subresource,
                             .namespace = op->namespace,
                             .name = op->name};
+    op->manager =
+        json_string(step, "fieldManager") ? mem_strdup(json_string(step, "fieldManager")) : call_agent(call);
     if (fill_op(op, step, entry, err) == 0) {
         if (op->subresource)
             access.subresource = op->subresource;

@@ -140,6 +140,44 @@ int query_strictness(const struct call *call, enum schema_strictness *strictness
     return 0;
 }
 
+#define MAX_MANAGER 128
+
+static bool is_printable(const char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+char *call_agent(const struct call *call)
+{
+    const char *agent = http_request_header(call->request, "user-agent");
+    size_t len = agent ? strcspn(agent, "/") : 0;
+    auto_free char *name = len && len <= MAX_MANAGER ? mem_strndup(agent, len) : NULL;
+    return name && is_printable(name) ? steal(&name) : NULL;
+}
+
+int query_manager(const struct call *call, struct op *op, struct err **err)
+{
+    const char *name = http_request_query(call->request, "fieldManager");
+    bool apply = op->verb == OP_PATCH && op->patch_type == BODY_APPLY;
+    auto_err wrong = NULL;
+    op->force = http_request_flag(call->request, "force");
+    if (op->force && op->verb == OP_PATCH && !apply)
+        err_add_cause(&wrong, "FieldValueForbidden", "force",
+                      "Forbidden: may not be specified for non-apply patch");
+    if (apply && str_empty(name))
+        err_add_cause(&wrong, "FieldValueRequired", "fieldManager",
+                      "Required value: is required for apply patch");
+    else if (!str_empty(name) && (strlen(name) > MAX_MANAGER || !is_printable(name)))
+        err_add_cause(&wrong, "FieldValueInvalid", "fieldManager",
+                      "Invalid value: may not be more than %d printable characters", MAX_MANAGER);
+    op->manager = str_empty(name) ? call_agent(call) : mem_strdup(name);
+    return wrong ? err_move(err, &wrong) : 0;
+}
+
 int revision_parse(const char *text, uint64_t *revision)
 {
     if (str_empty(text) || strspn(text, "0123456789") != strlen(text))

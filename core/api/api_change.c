@@ -40,6 +40,9 @@ static cJSON *change_patch(struct op *op, const cJSON *old, struct err **err)
             return target;
         cJSON_Delete(target);
         return NULL;
+    case BODY_APPLY:
+        cJSON_Delete(target);
+        return managers_apply(op, old, err);
     default:
         return schema_strategic_merge(op->kind, target, op->body, err);
     }
@@ -253,7 +256,6 @@ static void keep_meta(cJSON *meta, const cJSON *old)
     for (size_t i = 0; i < COUNT_OF(kept); i++)
         keep(meta, old, kept[i]);
     json_remove(meta, "resourceVersion");
-    json_remove(meta, "managedFields");
     json_remove(meta, "selfLink");
 }
 
@@ -326,11 +328,13 @@ bool object_finalized(const struct op *op, const cJSON *object)
 static int check_change(struct op *op, cJSON *object, const cJSON *old, struct err **err)
 {
     bool status = str_eq(op->subresource, "status");
-    bool told = op->attempts == 1 && !op->subresource && op->verb != OP_BIND;
+    bool told = op->attempts == 1 && !op->applied && !op->subresource && op->verb != OP_BIND;
     if (schema_check(op->kind, object, op->strictness, told ? op->warnings : NULL, err) < 0)
         return -1;
     admission_normalize(op, object);
     schema_default(op->kind, object);
+    if (managers_follow(op, old, object, err) < 0)
+        return -1;
     if (check_finalizers(object_meta(old), object_meta(object), err) < 0)
         return -1;
     if (!status && op->verb != OP_BIND && admission_change(op, old, object, err) < 0)
@@ -378,6 +382,7 @@ static enum op_next change(struct op *op, const struct store_object *stored, cJS
     if (object_check_place(op, meta, err) < 0 || object_check_kind(op->info, object, err) < 0)
         return OP_FAILED;
     keep_meta(meta, object_meta(old));
+    managers_keep(op, meta, object_meta(old));
     object = keep_other_side(op, steal(&object), old);
     if (check_change(op, object, old, err) < 0)
         return OP_FAILED;
@@ -400,9 +405,8 @@ enum op_next op_prepare_change(struct op *op, struct err **err)
     if (old) {
         next = change(op, &stored, old, err);
     } else if (apply_creates(op, missing)) {
-        cJSON *object = json_copy(op->body);
-        json_remove(json_get(object, "metadata"), "managedFields");
-        next = op_prepare_create(op, object, err);
+        cJSON *config = managers_create(op, err);
+        next = config ? op_prepare_create(op, config, err) : OP_FAILED;
         op->retryable = true; /* somebody else may create it first */
     } else {
         err_move(err, &missing);

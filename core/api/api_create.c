@@ -151,13 +151,15 @@ enum op_next op_prepare_create(struct op *op, cJSON *taken, struct err **err)
     if (object_check_kind(op->info, object, err) < 0)
         return OP_FAILED;
     set_status(op, object);
-    if (schema_check(op->kind, object, op->strictness, op->attempts == 1 ? op->warnings : NULL, err) < 0 ||
-        set_meta(op, object, err) < 0)
+    cJSON *warnings = op->attempts == 1 && !op->applied ? op->warnings : NULL; /* apply: told already */
+    if (schema_check(op->kind, object, op->strictness, warnings, err) < 0 || set_meta(op, object, err) < 0)
         return OP_FAILED;
     if (op->info->namespaced && !op->beside_namespace && check_namespace(op, err) < 0)
         return OP_FAILED;
     admission_normalize(op, object);
     schema_default(op->kind, object);
+    if (managers_follow(op, NULL, object, err) < 0)
+        return OP_FAILED;
     if (admission_create(op, object, err) < 0 || schema_validate(op->kind, object, NULL, false, err) < 0 ||
         quota_admit(op, true, object, err) < 0)
         return OP_FAILED;

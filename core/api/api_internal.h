@@ -147,6 +147,11 @@ cJSON *body_object(const struct call *call, struct err **err);
 cJSON *body_patch(const struct call *call, enum body_type *type, struct err **err);
 int query_dry_run(const struct call *call, bool *dry_run, struct err **err);
 int query_strictness(const struct call *call, enum schema_strictness *strictness, struct err **err);
+/* What the client calls itself: kubectl of "kubectl/v1.35.0 (linux/amd64)". NULL if it says nothing usable.
+ */
+char *call_agent(const struct call *call);
+/* Who writes: fieldManager, else what the client calls itself; and whether by force. ERR_INVALID. */
+int query_manager(const struct call *call, struct op *op, struct err **err);
 /* 0 when absent; ERR_BAD_REQUEST if not a number. */
 int query_revision(const struct call *call, const char *name, uint64_t *revision, bool *given,
                    struct err **err);
@@ -210,6 +215,8 @@ struct op {
     const struct schema_kind_info *info;
     char *namespace, *name;  /* name NULL until generateName has made one */
     const char *subresource; /* static or outlives the op; NULL: the object itself */
+    char *manager;           /* who writes, for metadata.managedFields; NULL: the server */
+    bool force;              /* apply: takes fields from other managers */
     cJSON *body;             /* object, patch document or options */
     enum body_type patch_type;
     enum schema_strictness strictness;
@@ -234,6 +241,7 @@ struct op {
     size_t n_guards;
     struct grant granted; /* given back unless the write succeeds */
     struct grant dropped; /* given back when the write succeeds */
+    cJSON *applied;       /* apply: the set of fields */
     struct usage *usage;  /* of the object that is written, if a quota counts it */
     struct quota_hold *hold;
 
@@ -276,6 +284,16 @@ cJSON *op_read(struct op *op, struct store_object *old,
                struct err **err);                  /* present object, parsed; also in *old */
 void kinds_written(const struct op *op);           /* a CustomResourceDefinition changes the registry */
 int kinds_load(struct api *api, struct err **err); /* those that the store holds */
+
+/* Who owns which field (api_managers.c). Of an apply: the object that is to be made; what the stored one
+ * becomes. Both note the set of fields in op->applied. Caller owns; NULL on failure. */
+cJSON *managers_create(struct op *op, struct err **err);
+cJSON *managers_apply(struct op *op, const cJSON *old, struct err **err);
+/* metadata.managedFields that a client sends is kept if it makes sense, else what is stored. */
+void managers_keep(const struct op *op, cJSON *meta, const cJSON *old_meta);
+/* With its defaults, before it is written: ERR_CONFLICT if an apply takes what others own. old NULL: created.
+ */
+int managers_follow(struct op *op, const cJSON *old, cJSON *object, struct err **err);
 
 cJSON *scale_from(const struct schema_kind_info *info, const cJSON *object, uint64_t revision);
 

@@ -30,6 +30,7 @@ static void op_reset(struct op *op)
 {
     ranges_release(op->api->ranges, &op->granted);
     quota_release(op);
+    cJSON_Delete(steal(&op->applied));
     free(steal(&op->dropped.items));
     op->dropped = (struct grant){0};
     str_clear(&op->text);
@@ -45,6 +46,7 @@ void op_free(struct op *op)
     op_reset(op);
     str_free(&op->text);
     cJSON_Delete(op->body);
+    free(op->manager);
     err_free(op->error);
     bytes_unref(op->bytes);
     free(op->namespace);

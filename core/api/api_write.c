@@ -142,7 +142,8 @@ static struct op *write_op(struct call *call, struct err **err)
     }
     if (!op)
         return NULL;
-    if (query_dry_run(call, &dry_run, err) < 0 || query_strictness(call, &op->strictness, err) < 0) {
+    if (query_dry_run(call, &dry_run, err) < 0 || query_strictness(call, &op->strictness, err) < 0 ||
+        query_manager(call, op, err) < 0) {
         op_free(op);
         return NULL;
     }
@@ -157,8 +158,6 @@ static struct op *write_op(struct call *call, struct err **err)
     return op;
 }
 
-/* A custom resource lives by its kind; a client that patches with apply must name itself in Kubernetes, here
- * it may. */
 void handle_write(struct call *call)
 {
     struct err *err = NULL;

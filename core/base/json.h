@@ -60,6 +60,8 @@ cJSON *json_push(cJSON *array, cJSON *value);
 
 /* Deep equality; the order of object keys does not matter, the order of arrays does. 1 and 1.0 are equal. */
 bool json_equal(const cJSON *a, const cJSON *b);
+/* Keys of objects in the order of their bytes, at every depth. */
+void json_sort_keys(cJSON *json);
 /* RFC 7386. Returns the merged target (which may be a new node); takes ownership of target, copies from
  * patch. */
 cJSON *json_merge_patch(cJSON *target, const cJSON *patch);

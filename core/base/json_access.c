@@ -344,6 +344,23 @@ static size_t count_from(const cJSON *node)
     return n;
 }
 
+void json_sort_keys(cJSON *json)
+{
+    json_each (child, json)
+        json_sort_keys(child);
+    size_t count = json ? count_from(json->child) : 0;
+    if (!cJSON_IsObject(json) || count < 2)
+        return;
+    auto_free const cJSON **sorted = sorted_children(json->child, count);
+    cJSON **fields = (cJSON **)sorted;
+    /* cJSON's list: next ends with NULL, prev of the first is the last. */
+    for (size_t i = 0; i < count; i++) {
+        fields[i]->prev = fields[i ? i - 1 : count - 1];
+        fields[i]->next = i + 1 < count ? fields[i + 1] : NULL;
+    }
+    json->child = fields[0];
+}
+
 /* In step as long as the keys come in the same order (they nearly always do), then sorted: never quadratic.
  */
 static bool equal_objects(const cJSON *a, const cJSON *b)

@@ -37,9 +37,11 @@ static int keep_pem(int *fd, const char *text, struct err **err)
 
 static char **header_lines(const struct http_client_options *options)
 {
-    char **lines = mem_array(options->n_headers + 2, sizeof *lines), **line = lines;
+    char **lines = mem_array(options->n_headers + 3, sizeof *lines), **line = lines;
     if (options->bearer_token)
         *line++ = mem_printf("Authorization: Bearer %s", options->bearer_token);
+    if (options->agent)
+        *line++ = mem_printf("User-Agent: %s", options->agent);
     for (size_t i = 0; i < options->n_headers; i++)
         *line++ = mem_printf("%s: %s", options->headers[i].name, options->headers[i].value);
     return lines;

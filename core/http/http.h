@@ -184,6 +184,7 @@ struct http_client_options {
     const char *ca_pem;                    /* trusted CA, PEM text; NULL: plain HTTP only */
     const char *certificate_pem, *key_pem; /* client certificate or NULL */
     const char *bearer_token;              /* or NULL; never logged */
+    const char *agent;                     /* what the client calls itself: User-Agent; NULL: nothing */
     const struct http_pair *headers;       /* more for each request */
     size_t n_headers;
     unsigned max_connections; /* 0: 8 */

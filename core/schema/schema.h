@@ -67,6 +67,8 @@ int schema_check(const struct schema_kind *kind, cJSON *object, enum schema_stri
                  cJSON *warnings, struct err **err);
 /* Fills in defaults, drops nulls; idempotent. */
 void schema_default(const struct schema_kind *kind, cJSON *object);
+/* Only the part about nulls, at every depth. */
+void schema_drop_nulls(const struct schema_kind *kind, cJSON *object);
 /* The status that a new object of the kind begins with (Pod: phase Pending), or NULL. Caller owns. */
 cJSON *schema_initial_status(const struct schema_kind *kind);
 /* ERR_INVALID with one cause per wrong field. `old` NULL: create; else also immutability. Validates spec and

@@ -186,6 +186,8 @@ static void compile_list(struct compile *c, struct schema_type *type, const cJSO
     }
     if (type->merge_key || str_eq(list_type, "set"))
         type->patch = PATCH_MERGE;
+    if (type->merge_key && json_at(json, "x-kubernetes-list-map-keys[1]"))
+        type->map_keys = json_get(json, "x-kubernetes-list-map-keys");
     type->max_items =
         json_int(json, "maxItems", type->patch == PATCH_MERGE ? SCHEMA_MAX_KEYED_ITEMS : SCHEMA_MAX_ITEMS);
 }
@@ -272,6 +274,7 @@ static void compile_names(struct compile *c, struct schema_type *type, const cJS
         number = FORMAT_INT_OR_STRING;
     type->format =
         number < 0 ? FORMAT_NONE : (enum schema_format)number; /* other formats of OpenAPI only describe */
+    type->atomic = str_eq(json_string(json, "x-kubernetes-map-type"), "atomic");
     const char *key_format = c->custom ? NULL : json_string(json, "keyFormat");
     if (key_format && schema_format_named(key_format) < 0)
         wrong(c, path, "unknown keyFormat", key_format);

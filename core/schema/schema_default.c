@@ -1,6 +1,7 @@
 /*
  * schema_default: fills in defaults and drops what means "not set" (null, and "", 0 or an empty list
- * where Go would not tell them from absent). Quantities given as numbers become text. Does not refuse
+ * where Go would not tell them from absent). Quantities given as numbers become text, and null in a map of
+ * strings the empty one (`KEY:` in YAML). Does not refuse
  * anything. Invariant: idempotent — a second run changes nothing, so a repeated apply is a no-op.
  */
 #include <stdio.h>
@@ -63,6 +64,21 @@ static void default_object(const struct schema_type *type, cJSON *object)
     }
 }
 
+static void drop_nulls(const struct schema_type *type, cJSON *map)
+{
+    for (cJSON *child = map->child, *next; child; child = next) {
+        next = child->next;
+        if (!cJSON_IsNull(child))
+            continue;
+        if (type->items && type->items->kind == TYPE_STRING && type->items->format == FORMAT_NONE) {
+            child->type = (child->type & ~0xff) | cJSON_String;
+            child->valuestring = mem_strdup("");
+        } else {
+            cJSON_Delete(cJSON_DetachItemViaPointer(map, child));
+        }
+    }
+}
+
 static void default_value(const struct schema_type *type, cJSON *value)
 {
     if (type->kind == TYPE_OBJECT && cJSON_IsObject(value)) {
@@ -70,7 +86,10 @@ static void default_value(const struct schema_type *type, cJSON *value)
     } else if (type->kind == TYPE_LIST && cJSON_IsArray(value)) {
         json_each (child, value)
             default_value(type->items, child);
-    } else if (type->kind == TYPE_MAP && type->items && cJSON_IsObject(value)) {
+    } else if (type->kind == TYPE_MAP && cJSON_IsObject(value)) {
+        drop_nulls(type, value);
+        if (!type->items)
+            return;
         json_each (child, value)
             default_value(type->items, child);
     } else {
@@ -81,6 +100,30 @@ static void default_value(const struct schema_type *type, cJSON *value)
 void schema_default(const struct schema_kind *kind, cJSON *object)
 {
     default_value(kind->root, object);
+}
+
+static void nulls_below(const struct schema_type *type, cJSON *value)
+{
+    if (type && type->kind == TYPE_MAP && cJSON_IsObject(value))
+        drop_nulls(type, value);
+    for (cJSON *child = value->child, *next; child; child = next) {
+        next = child->next;
+        const struct schema_field *field = NULL;
+        const struct schema_type *below = NULL;
+        if (type && type->kind == TYPE_OBJECT && child->string)
+            field = schema_type_field(type, child->string);
+        else if (type && (type->kind == TYPE_MAP || type->kind == TYPE_LIST))
+            below = type->items;
+        if (cJSON_IsNull(child) && child->string)
+            cJSON_Delete(cJSON_DetachItemViaPointer(value, child));
+        else
+            nulls_below(field ? field->type : below, child);
+    }
+}
+
+void schema_drop_nulls(const struct schema_kind *kind, cJSON *object)
+{
+    nulls_below(kind->root, object);
 }
 
 cJSON *schema_initial_status(const struct schema_kind *kind)

@@ -64,12 +64,15 @@ static void add_patch_words(cJSON *schema, const struct schema_type *type)
     if (type->merge_key) {
         json_set_string(schema, "x-kubernetes-patch-merge-key", type->merge_key);
         json_set_string(schema, "x-kubernetes-list-type", "map");
-        json_push_string(json_ensure_array(schema, "x-kubernetes-list-map-keys"), type->merge_key);
-        if (strcmp(type->merge_key, "containerPort") == 0 || strcmp(type->merge_key, "port") == 0)
-            json_push_string(json_get(schema, "x-kubernetes-list-map-keys"), "protocol");
+        if (type->map_keys)
+            json_set(schema, "x-kubernetes-list-map-keys", json_copy(type->map_keys));
+        else
+            json_push_string(json_ensure_array(schema, "x-kubernetes-list-map-keys"), type->merge_key);
     } else if (strategy) {
         json_set_string(schema, "x-kubernetes-list-type", "set");
     }
+    if (type->atomic)
+        json_set_string(schema, "x-kubernetes-map-type", "atomic");
     if (type->patch == PATCH_RETAIN_KEYS)
         strategy = strategy ? "merge,retainKeys" : "retainKeys";
     else if (type->patch == PATCH_REPLACE)

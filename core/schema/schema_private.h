@@ -94,6 +94,7 @@ struct schema_type {
     const struct schema_message *message; /* Kubernetes' message behind it, or NULL */
     schema_default_hook *hook;
     schema_rule *rule;
+    bool atomic; /* has one owner as a whole (server-side apply) */
 
     /* object */
     struct schema_field *fields; /* sorted by name */
@@ -106,7 +107,8 @@ struct schema_type {
     struct schema_type *items;
     const char *items_name;
     const char *merge_key;
-    bool unique; /* two items with the same merge_key are an error */
+    const cJSON *map_keys; /* names of fields that together tell elements apart, if not merge_key alone */
+    bool unique;           /* two items with the same merge_key are an error */
     int64_t min_items, max_items;
 
     /* map */

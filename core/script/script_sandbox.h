@@ -12,7 +12,7 @@
 
 #include "script/script_private.h"
 
-#define SANDBOX_BUDGET_MS 40 /* of CPU time: with the stop itself and a new state it stays under 50 */
+#define SANDBOX_BUDGET_MS 30 /* of CPU time: with the stop itself and a new state it stays under 50 */
 #define SANDBOX_MEMORY (64u << 20)
 #define SANDBOX_MAX_BLOCK (512u << 10) /* one string or table part: bounds every single C call */
 #define SANDBOX_HOOK_EVERY 250         /* instructions */

@@ -19,11 +19,11 @@ return {
       spec = { type = "object", hook = "serviceSpec", rule = "serviceSpec", default = {}, description = "Desired state.", properties = {
         type = { type = "string", enum = { "ClusterIP", "NodePort", "LoadBalancer", "ExternalName" }, default = "ClusterIP",
           description = "ClusterIP: inside only. NodePort: also on a port of every node. LoadBalancer: also at the addresses that somebody outside writes into status.loadBalancer.ingress; until then like NodePort. ExternalName: another name for externalName." },
-        selector = { type = "map", keyFormat = "label-key", additionalProperties = { type = "string", format = "label-value" },
+        selector = { type = "map", ["x-kubernetes-map-type"] = "atomic", keyFormat = "label-key", additionalProperties = { type = "string", format = "label-value" },
           description = "Labels of the pods; empty: endpoints are made by hand." },
         clusterIP = { type = "string", description = "Virtual address; given by the server if empty. None: headless, names resolve to the pods." },
         clusterIPs = { type = "list", items = { type = "string" }, description = "The same as a list." },
-        ports = { type = "list", mergeKey = "port", maxItems = 256, description = "Ports of the Service.", items = { ref = "ServicePort" } },
+        ports = { type = "list", mergeKey = "port", ["x-kubernetes-list-map-keys"] = { "port", "protocol" }, maxItems = 256, description = "Ports of the Service.", items = { ref = "ServicePort" } },
         sessionAffinity = { type = "string", enum = { "ClientIP", "None" }, default = "None", description = "ClientIP: one client stays with one pod." },
         sessionAffinityConfig = { type = "object", message = "core.v1.SessionAffinityConfig", description = "Settings of sessionAffinity.", properties = {
           clientIP = { type = "object", message = "core.v1.ClientIPConfig", description = "Settings of ClientIP.", properties = {

@@ -12,7 +12,7 @@ return {
         command = { type = "list", items = { type = "string" }, description = "Replaces the image's entry point. $(NAME) is replaced from env." },
         args = { type = "list", items = { type = "string" }, description = "Replaces the image's arguments. $(NAME) is replaced from env." },
         workingDir = { type = "string", description = "Directory to start in; the image's if empty." },
-        ports = { type = "list", mergeKey = "containerPort", maxItems = 256, rule = "ports", items = { ref = "ContainerPort" },
+        ports = { type = "list", mergeKey = "containerPort", ["x-kubernetes-list-map-keys"] = { "containerPort", "protocol" }, maxItems = 256, rule = "ports", items = { ref = "ContainerPort" },
           description = "Ports that the container listens on." },
         env = { type = "list", mergeKey = "name", items = { ref = "EnvVar" }, description = "Environment variables." },
         envFrom = { type = "list", items = { ref = "EnvFromSource" }, description = "Objects all of whose entries become environment variables." },
@@ -94,7 +94,7 @@ return {
       },
     },
     ObjectFieldSelector = {
-      type = "object", message = "core.v1.ObjectFieldSelector", description = "A field of the pod.",
+      type = "object", message = "core.v1.ObjectFieldSelector", ["x-kubernetes-map-type"] = "atomic", description = "A field of the pod.",
       properties = {
         apiVersion = { type = "string", default = "v1", description = "Version that fieldPath is written for." },
         fieldPath = { type = "string", required = true,
@@ -102,7 +102,7 @@ return {
       },
     },
     ResourceFieldSelector = {
-      type = "object", message = "core.v1.ResourceFieldSelector", description = "A request or limit of a container.",
+      type = "object", message = "core.v1.ResourceFieldSelector", ["x-kubernetes-map-type"] = "atomic", description = "A request or limit of a container.",
       properties = {
         containerName = { type = "string", description = "Container that is meant; the own one if empty." },
         resource = { type = "string", required = true, description = "limits.cpu, limits.memory, requests.cpu or requests.memory." },
@@ -110,7 +110,7 @@ return {
       },
     },
     KeySelector = {
-      type = "object", message = "core.v1.ConfigMapKeySelector", description = "One key of a ConfigMap or Secret of the namespace.",
+      type = "object", message = "core.v1.ConfigMapKeySelector", ["x-kubernetes-map-type"] = "atomic", description = "One key of a ConfigMap or Secret of the namespace.",
       properties = {
         name = { type = "string", required = true, description = "Name of the object." },
         key = { type = "string", format = "config-key", required = true, description = "Key in it." },

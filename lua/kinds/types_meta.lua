@@ -27,7 +27,7 @@ return {
       },
     },
     OwnerReference = {
-      type = "object", message = "meta.v1.OwnerReference", description = "Points from an object to the one that it belongs to.",
+      type = "object", message = "meta.v1.OwnerReference", ["x-kubernetes-map-type"] = "atomic", description = "Points from an object to the one that it belongs to.",
       properties = {
         apiVersion = { type = "string", required = true, description = "Group and version of the owner." },
         kind = { type = "string", required = true, description = "Kind of the owner." },
@@ -38,7 +38,7 @@ return {
       },
     },
     LabelSelector = {
-      type = "object", message = "meta.v1.LabelSelector",
+      type = "object", message = "meta.v1.LabelSelector", ["x-kubernetes-map-type"] = "atomic",
       description = "Selects objects by label; all conditions must hold. An empty selector selects everything.",
       properties = {
         matchLabels = { type = "map", keyFormat = "label-key", additionalProperties = { type = "string", format = "label-value" },
@@ -70,7 +70,7 @@ return {
       },
     },
     ObjectReference = {
-      type = "object", message = "core.v1.ObjectReference", description = "Points to another object.",
+      type = "object", message = "core.v1.ObjectReference", ["x-kubernetes-map-type"] = "atomic", description = "Points to another object.",
       properties = {
         apiVersion = { type = "string", description = "Group and version of the object." },
         kind = { type = "string", description = "Kind of the object." },
@@ -82,7 +82,7 @@ return {
       },
     },
     LocalObjectReference = {
-      type = "object", message = "core.v1.LocalObjectReference", description = "Points to an object in the same namespace.",
+      type = "object", message = "core.v1.LocalObjectReference", ["x-kubernetes-map-type"] = "atomic", description = "Points to an object in the same namespace.",
       properties = { name = { type = "string", description = "Name of the object." } },
     },
   },

@@ -10,7 +10,7 @@ return {
       },
     },
     NodeSelectorTerm = {
-      type = "object", message = "core.v1.NodeSelectorTerm", description = "Conditions that must all hold; a term without any matches no node.",
+      type = "object", message = "core.v1.NodeSelectorTerm", ["x-kubernetes-map-type"] = "atomic", description = "Conditions that must all hold; a term without any matches no node.",
       properties = {
         matchExpressions = { type = "list", items = { ref = "NodeSelectorRequirement" }, description = "Conditions on labels of the node." },
         matchFields = { type = "list", items = { ref = "NodeSelectorRequirement" }, description = "Conditions on fields of the node (metadata.name)." },
@@ -20,7 +20,7 @@ return {
       type = "object", message = "core.v1.Affinity", description = "Which nodes and which neighbours the pod needs or prefers.",
       properties = {
         nodeAffinity = { type = "object", message = "core.v1.NodeAffinity", description = "About the node itself.", properties = {
-          requiredDuringSchedulingIgnoredDuringExecution = { type = "object", message = "core.v1.NodeSelector",
+          requiredDuringSchedulingIgnoredDuringExecution = { type = "object", message = "core.v1.NodeSelector", ["x-kubernetes-map-type"] = "atomic",
             description = "The node must match one of the terms.", properties = {
               nodeSelectorTerms = { type = "list", required = true, minItems = 1, items = { ref = "NodeSelectorTerm" }, description = "One of them must match." } } },
           preferredDuringSchedulingIgnoredDuringExecution = { type = "list", description = "Nodes that match are preferred by the sum of weights.", items = {

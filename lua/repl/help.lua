@@ -22,7 +22,8 @@ local TOPICS = { -- name → { usage, text }
         "Shows changes as they come, until Ctrl-C, count or seconds; all=true: first what there is. each may return false to " ..
         "end it. Returns how many came." },
     { "apply", "k.apply{kind=\"ConfigMap\", metadata={name=\"c\"}, data={a=\"b\"}}",
-        "Makes or changes objects with your rights; also an array of objects or YAML text. A second argument {dry_run=true} changes nothing." },
+        "Makes or changes objects with your rights; also an array of objects or YAML text. What your last " ..
+        "k.apply of the object had and this one leaves out goes; what others own is taken. A second argument {dry_run=true} changes nothing." },
     { "create", "k.create{…}", "Makes an object; fails if it is there." },
     { "patch", "k.patch(\"deployment/web\", {spec={replicas=3}}, {type=\"merge\"|\"strategic\"|\"json\", subresource=, dry_run=})",
         "Changes fields." },

@@ -91,6 +91,12 @@ says "apply creates" 0 'deployment.apps/app created' k apply -f "$work/app.yaml"
 says "apply again: unchanged" 0 'deployment.apps/app unchanged' k apply -f "$work/app.yaml"
 says "apply from standard input: configured" 0 'configmap/settings configured' k apply -f - <"$work/less.yaml"
 same "apply removes what its manifest no longer has" '{"one":"1"}' k get cm settings -o 'jsonpath={.data}'
+sed 's/one: "1"/one: "2"/' "$work/less.yaml" >"$work/other.yaml"
+says "apply --server-side" 0 'configmap/settings serverside-applied' k apply --server-side -f "$work/less.yaml"
+says "what another owns is a conflict" 1 '^error: Apply failed with 1 conflict: conflict with "kubectl": .data.one' k apply --server-side --field-manager=ci -f "$work/other.yaml"
+says "--force-conflicts takes it" 0 'configmap/settings serverside-applied' k apply --server-side --field-manager=ci --force-conflicts -f "$work/other.yaml"
+says "get -o yaml --show-managed-fields" 0 '^    manager: ci' k get cm settings -o yaml --show-managed-fields
+k apply --server-side --force-conflicts -f "$work/less.yaml" >"$work/out" 2>&1
 says "apply refuses an unknown field" 1 'unknown field "spec.containers\[0\].imag"' k apply -f "$work/typo.yaml"
 says "rollout status waits for the end" 0 'successfully rolled out' k rollout status deploy/app --timeout=30s
 says "wait for a condition" 0 'condition met' k wait deploy/app --for=condition=Available --timeout=30s

@@ -3,10 +3,10 @@
 #uses: diff
 story=kubectl
 . "$(dirname "$0")/../e2e/lib.sh"
-plan 122
+plan 135
 
 start_cluster
-real=$(ci/fetch-kubectl) && old=$(ci/fetch-kubectl 29) || { echo "Bail out! no kubectl"; exit 1; }
+real=$(ci/fetch-client kubectl) && old=$(ci/fetch-client kubectl 29) || { echo "Bail out! no kubectl"; exit 1; }
 KUBECONFIG=$("$minik8s" cluster kubeconfig)
 export KUBECONFIG HOME=$work
 r() { "$real" --request-timeout=30s "$@" 2>&1; }
@@ -174,6 +174,32 @@ says "create configmap" 'configmap/pb created' create configmap pb --from-litera
 says "create namespace" 'namespace/pb created' create namespace pb
 says "create deployment" 'deployment.apps/pb created' -n pb create deployment pb --image=localhost/m8-web:1
 says "expose" 'exposed' -n pb expose deployment pb --port=80
+
+# --- apply at the server: who owns what ---
+configmap() { printf '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"owned"},"data":%s}' "$1"; } # DATA
+at_server() { configmap "$1" | r apply --server-side -f - "${@:2}"; }                                       # DATA FLAGS…
+data() { r get configmap owned -o 'jsonpath={.data}'; }
+matches "apply --server-side" 'owned serverside-applied' "$(at_server '{"a":"1","b":"1"}')"
+matches "what another owns is a conflict" 'Apply failed with 1 conflict: conflict with "kubectl": .data.a' "$(at_server '{"a":"2"}' --field-manager=ci)"
+is "and changes nothing" '{"a":"1","b":"1"}' "$(data)"
+matches "--force-conflicts" 'serverside-applied' "$(at_server '{"a":"2"}' --field-manager=ci --force-conflicts)"
+at_server '{}' >"$work/out"
+is "what is left out goes, not what another has taken" '{"a":"2"}' "$(data)"
+matches "--show-managed-fields" 'manager: ci' "$(r get configmap owned -o yaml --show-managed-fields)"
+r patch configmap owned --type=merge -p '{"data":{"a":"3"}}' >"$work/out"
+matches "a patch takes what it changes" 'conflict with "kubectl-patch" using v1 at .*: .data.a' "$(at_server '{"a":"2"}' --field-manager=ci)"
+matches "diff --server-side" '^\+  b: "1"' "$(at_server '{"a":"3"}' >"$work/out"; configmap '{"b":"1"}' | r diff --server-side --force-conflicts -f -)"
+r delete configmap owned >"$work/out"
+for program in "$real" "$old"; do # from client-side apply, and back
+    version=$("$program" version --client -o json | jq -r .clientVersion.gitVersion)
+    configmap '{"a":"1","b":"1"}' | "$program" apply -f - >"$work/out" 2>&1
+    configmap '{"a":"2","c":"1"}' | "$program" apply --server-side -f - >>"$work/out" 2>&1
+    is "$version: apply, then apply --server-side" '{"a":"2","c":"1"}' "$(data)"
+    configmap '{"a":"3"}' | "$program" apply -f - >>"$work/out" 2>&1
+    is "and back" 3 "$(r get configmap owned -o 'jsonpath={.data.a}')"
+    r delete configmap owned >>"$work/out"
+done
+is "a key without a value is the empty text" '{"EMPTY":""}' "$(printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: empty}\ndata:\n  EMPTY:\n' | r create -f - >"$work/out"; r get configmap empty -o 'jsonpath={.data}')"
 
 # --- watch, delete ---
 w get pods -l app=toolbox -w --output-watch-events >"$work/watch" &

@@ -10,6 +10,8 @@
 #include "process.h"
 #include "script/script.h"
 
+#define AGENT "minik8s-manager/" MINIK8S_VERSION
+
 struct manager {
     const char *kubeconfig, *netns, *policies, *record;
     bool elect;
@@ -35,7 +37,7 @@ static struct http_client *user_client(void *arg, const char *token, struct err 
 {
     struct manager *m = arg;
     const struct http_client_options options = {
-        .base_url = m->config.server, .ca_pem = m->config.ca_pem, .bearer_token = token};
+        .base_url = m->config.server, .ca_pem = m->config.ca_pem, .bearer_token = token, .agent = AGENT};
     return http_client_curl_new(m->loop, &options, err);
 }
 
@@ -50,7 +52,8 @@ static int open_all(struct manager *m, struct err **err)
                                              .ca_pem = m->config.ca_pem,
                                              .certificate_pem = m->config.certificate_pem,
                                              .key_pem = m->config.key_pem,
-                                             .bearer_token = m->config.token};
+                                             .bearer_token = m->config.token,
+                                             .agent = AGENT};
     m->http = http_client_curl_new(m->loop, &http, err);
     if (!m->http)
         return -1;

@@ -95,7 +95,8 @@ static struct http_client *server_client(const struct agent *a, struct loop *loo
     const struct http_client_options options = {.base_url = a->server,
                                                 .ca_pem = a->identity.ca_pem,
                                                 .certificate_pem = a->identity.certificate_pem,
-                                                .key_pem = a->identity.key_pem};
+                                                .key_pem = a->identity.key_pem,
+                                                .agent = "minik8s-node/" MINIK8S_VERSION};
     return http_client_curl_new(loop, &options, err);
 }
 

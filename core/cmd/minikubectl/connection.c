@@ -81,6 +81,7 @@ int kubectl_connect(struct kubectl *k, struct err **err)
         .certificate_pem = k->flags.token ? NULL : k->config.certificate_pem,
         .key_pem = k->flags.token ? NULL : k->config.key_pem,
         .bearer_token = k->flags.token ? k->flags.token : k->config.token,
+        .agent = "minikubectl",
         .headers = headers,
         .n_headers = n_headers,
         .max_connections = KUBECTL_STREAMS_MAX + 4,

@@ -22,7 +22,7 @@ struct kubectl_flags {
         *prefix_text, *labels, *annotations, *restart, *overrides, *image_pull_policy, *target, *copy_to,
         *pod_selector, *schedule, *cluster_ip, *external_name, *ingress_class, *default_backend, *hard,
         *min_available, *max_unavailable, *description, *preemption_policy, *role, *cluster_role, *cert, *key,
-        *cpu, *memory, *point, *kind, *object, *bound_kind, *bound_name, *bound_uid;
+        *cpu, *memory, *point, *kind, *object, *manager, *bound_kind, *bound_name, *bound_uid;
     const char **files, **from_literals, **from_files, **label_columns, **env, **tcp, **rules, **verbs,
         **resources, **resource_names, **non_resource_urls, **users, **groups, **accounts, **expressions,
         **as_groups, **audiences;
@@ -35,7 +35,7 @@ struct kubectl_flags {
         tty, reusable, all, force, wait, no_headers, show_labels, show_kind, ignore_not_found, recursive, now,
         help, overwrite, quiet, list, client, no_preserve, ignore_daemonsets, delete_emptydir_data,
         disable_eviction, rm, command, attach, same_node, share_processes, replace, global_default,
-        containers_flag, raw_config, plot;
+        containers_flag, raw_config, plot, server_side, force_conflicts, show_managed;
 };
 
 /* One line of discovery. */
@@ -174,8 +174,6 @@ struct kubectl_grid {
 void kubectl_grid_row(struct kubectl_grid *grid, const char *const *cells);
 void kubectl_grid_print(struct kubectl_grid *grid, size_t **widths,
                         size_t *n_widths); /* and frees the cells */
-/* Keys of objects in alphabetical order, at every depth, as kubectl prints and keeps them. */
-void kubectl_sort_keys(cJSON *json);
 int kubectl_print_object(struct kubectl *k, const cJSON *object,
                          struct err **err);                         /* yaml, json, name, jsonpath */
 char *kubectl_display_name(struct kubectl *k, const cJSON *object); /* "deployment.apps/web" */

@@ -50,32 +50,6 @@ int kubectl_format(struct kubectl *k, enum kubectl_format *format, const char **
                    output, nearest ? "; did you mean " : "", nearest ? nearest : "");
 }
 
-static int by_key(const void *a, const void *b)
-{
-    return strcmp((*(cJSON *const *)a)->string, (*(cJSON *const *)b)->string);
-}
-
-void kubectl_sort_keys(cJSON *json)
-{
-    size_t count = 0, i = 0;
-    json_each (child, json) {
-        kubectl_sort_keys(child);
-        count++;
-    }
-    if (!cJSON_IsObject(json) || count < 2)
-        return;
-    auto_free cJSON **fields = mem_array(count, sizeof(*fields));
-    json_each (child, json)
-        fields[i++] = child;
-    qsort(fields, count, sizeof(*fields), by_key);
-    /* cJSON's list: next ends with NULL, prev of the first is the last. */
-    for (i = 0; i < count; i++) {
-        fields[i]->prev = fields[i ? i - 1 : count - 1];
-        fields[i]->next = i + 1 < count ? fields[i + 1] : NULL;
-    }
-    json->child = fields[0];
-}
-
 char *kubectl_singular(const struct kubectl_resource *r)
 {
     return mem_printf("%s%s%s", *r->singular ? r->singular : r->plural, *r->group ? "." : "", r->group);
@@ -162,6 +136,14 @@ static void print_names(struct kubectl *k, const cJSON *object)
         print_names(k, item);
 }
 
+static void hide_managed_fields(cJSON *object)
+{
+    json_remove(json_get(object, "metadata"), "managedFields");
+    const cJSON *items = json_get(object, "items");
+    json_each (item, cJSON_IsArray(items) ? items : NULL)
+        json_remove(json_get(item, "metadata"), "managedFields");
+}
+
 int kubectl_print_object(struct kubectl *k, const cJSON *object, struct err **err)
 {
     enum kubectl_format format;
@@ -169,7 +151,9 @@ int kubectl_print_object(struct kubectl *k, const cJSON *object, struct err **er
     if (kubectl_format(k, &format, &expression, err) < 0)
         return -1;
     auto_json sorted = json_copy(object);
-    kubectl_sort_keys(sorted);
+    json_sort_keys(sorted);
+    if ((format == FORMAT_YAML || format == FORMAT_JSON) && !k->flags.show_managed)
+        hide_managed_fields(sorted);
     auto_free char *text = NULL;
     auto_str out = {0};
     switch (format) {

@@ -1,5 +1,6 @@
 /* apply: each manifest as a strategic merge patch over what the last apply left, or a create; created,
- * configured or unchanged. */
+ * configured or unchanged. With --server-side the manifest itself goes to the server, which knows what is
+ * whose. */
 #include <stdio.h>
 #include <string.h>
 
@@ -102,7 +103,7 @@ static char *applied_text(struct kubectl *k, const struct kubectl_resource *reso
     json_remove(json_ensure_object(metadata, "annotations"), LAST_APPLIED);
     if (resource->namespaced && !json_get(metadata, "namespace"))
         json_set_string(metadata, "namespace", k->namespace);
-    kubectl_sort_keys(noted);
+    json_sort_keys(noted);
     auto_free char *text = json_print(noted);
     return mem_printf("%s\n", text);
 }
@@ -152,6 +153,18 @@ static cJSON *write_object(struct kubectl *k, const struct kubectl_resource *res
     return after;
 }
 
+static cJSON *apply_at_server(struct kubectl *k, const char *path, const cJSON *object, struct err **err)
+{
+    auto_str target = {0};
+    str_add(&target, path);
+    http_query_add(&target, "fieldManager", k->flags.manager ? k->flags.manager : "kubectl");
+    http_query_add(&target, "fieldValidation", "Strict");
+    http_query_add(&target, "force", k->flags.force_conflicts ? "true" : "false");
+    if (str_eq(k->flags.dry_run, "server"))
+        http_query_add(&target, "dryRun", "All");
+    return kubectl_request(k, "PATCH", str_c(&target), NULL, "application/apply-patch+yaml", object, err);
+}
+
 int kubectl_apply_object(struct kubectl *k, const cJSON *object, cJSON **before, cJSON **after,
                          struct err **err)
 {
@@ -165,10 +178,12 @@ int kubectl_apply_object(struct kubectl *k, const cJSON *object, cJSON **before,
     auto_err failed = NULL;
     auto_free char *target = kubectl_target(k, resource, json_string(object, "metadata.namespace"),
                                             json_string(object, "metadata.name"), NULL);
-    *before = present(k, target, &failed);
+    *before = k->flags.server_side ? NULL : present(k, target, &failed);
     if (failed)
         return err_move(err, &failed);
-    if (str_eq(k->flags.dry_run, "client"))
+    if (k->flags.server_side)
+        *after = apply_at_server(k, target, object, err);
+    else if (str_eq(k->flags.dry_run, "client"))
         *after = json_copy(*before ? *before : object);
     else
         *after = write_object(k, resource, object, *before, err);
@@ -199,6 +214,24 @@ static bool is_unchanged(const cJSON *before, const cJSON *after, const cJSON *o
     return json_equal(old, new);
 }
 
+static int tell_conflicts(const struct err *err)
+{
+    fflush(stdout);
+    fprintf(stderr,
+            "error: %s\n"
+            "Others own these fields. Leave them out of the manifest, or give them the value they have (then "
+            "both own\n"
+            "them), or take them with --force-conflicts.\n",
+            err_message(err));
+    return 1;
+}
+
+static bool is_field_conflict(const struct err *err)
+{
+    return err_code(err) == ERR_CONFLICT && err->n_causes &&
+           str_eq(err->causes[0].reason, "FieldManagerConflict");
+}
+
 static int apply_one(struct kubectl *k, const cJSON *object, const char *source)
 {
     auto_err err = NULL;
@@ -217,7 +250,9 @@ static int apply_one(struct kubectl *k, const cJSON *object, const char *source)
     auto_free char *what =
         mem_printf("error when %s \"%s\"", before ? "applying patch to" : "creating", source);
     if (result < 0)
-        return kubectl_fail(err, what);
+        return is_field_conflict(err) ? tell_conflicts(err) : kubectl_fail(err, what);
+    if (k->flags.server_side)
+        return kubectl_tell(k, after, "serverside-applied") || kubectl_tell_join(k, after, source);
     bool same = before && !str_eq(k->flags.dry_run, "client") && is_unchanged(before, after, object);
     return kubectl_tell(k, after,
                         !before ? "created"
@@ -228,5 +263,11 @@ static int apply_one(struct kubectl *k, const cJSON *object, const char *source)
 
 int verb_apply(struct kubectl *k)
 {
+    bool at_server = k->flags.server_side;
+    if (!at_server && (k->flags.force_conflicts || k->flags.manager))
+        return kubectl_refuse_text("--%s goes with --server-side only",
+                                   k->flags.manager ? "field-manager" : "force-conflicts");
+    if (at_server && str_eq(k->flags.dry_run, "client"))
+        return kubectl_refuse_text("--dry-run=client does not go with --server-side; --dry-run=server does");
     return kubectl_each_manifest(k, apply_one);
 }

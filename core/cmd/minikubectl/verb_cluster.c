@@ -17,7 +17,7 @@ int verb_api_versions(struct kubectl *k)
         auto_free char *version = mem_printf("%s%s%s", r->group, *r->group ? "/" : "", r->version);
         json_set_bool(seen, version, true);
     }
-    kubectl_sort_keys(seen);
+    json_sort_keys(seen);
     json_each (version, seen)
         printf("%s\n", version->string);
     return 0;

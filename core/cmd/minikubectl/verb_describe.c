@@ -281,7 +281,7 @@ static int describe_reference(struct kubectl *k, const struct kubectl_reference 
     }
     json_each (object, objects) {
         printf("%s", *printed ? "\n\n" : "");
-        kubectl_sort_keys(object);
+        json_sort_keys(object);
         describe(k, object);
         *printed = true;
     }

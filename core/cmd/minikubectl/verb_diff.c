@@ -114,7 +114,7 @@ static char *yaml_of(const cJSON *object)
     json_remove(annotations, "kubectl.kubernetes.io/last-applied-configuration");
     if (annotations && !annotations->child)
         json_remove(metadata, "annotations");
-    kubectl_sort_keys(shown);
+    json_sort_keys(shown);
     if (str_eq(json_string(shown, "kind"), "Secret"))
         json_each (value, json_get(shown, "data"))
             json_set_string(json_get(shown, "data"), value->string, "***");

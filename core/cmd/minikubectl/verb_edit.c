@@ -72,7 +72,7 @@ static char *text_of(const cJSON *object, const char *problem)
 {
     auto_json shown = json_copy(object);
     json_remove(json_get(shown, "metadata"), "managedFields");
-    kubectl_sort_keys(shown);
+    json_sort_keys(shown);
     auto_free char *yaml = yaml_print(shown);
     struct str text = {0};
     str_add(&text,

@@ -94,7 +94,7 @@ static void print_fields(const cJSON *document, const cJSON *schema, int indent,
 {
     const cJSON *whole = inside(document, schema), *properties = json_get(whole, "properties");
     auto_json sorted = json_copy(properties);
-    kubectl_sort_keys(sorted);
+    json_sort_keys(sorted);
     json_each (field, sorted) {
         auto_free char *type = type_of(document, field);
         printf("%*s%s\t<%s>%s\n", indent, "", field->string, type,

@@ -260,7 +260,7 @@ static int show_revision(const struct kubectl_reference *ref, const cJSON *sets,
             continue;
         auto_json template = json_copy(template_of(set));
         json_remove(template, "$patch");
-        kubectl_sort_keys(template);
+        json_sort_keys(template);
         auto_free char *text = yaml_print(template);
         printf("%s/%s with revision #%lld\nPod Template:\n", kind, ref->name, revision);
         char *rest = NULL;

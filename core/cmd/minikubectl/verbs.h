@@ -28,7 +28,8 @@
       "  minikubectl wait deploy/web --for=jsonpath='{.status.readyReplicas}'=3")                             \
     X(version, "Look", "versions of client and server", "version", "minikubectl version --client")            \
     X(apply, "Change", "make the cluster agree with manifests", "apply -f (FILE | FOLDER | -)",               \
-      "minikubectl apply -f web.yaml\n  minikubectl apply -f manifests/ --dry-run=server")                    \
+      "minikubectl apply -f web.yaml\n  minikubectl apply -f manifests/ --dry-run=server\n"                   \
+      "  minikubectl apply --server-side --field-manager=ci -f web.yaml")                                     \
     X(create, "Change", "make objects from manifests, or from flags",                                         \
       "create (-f FILE | KIND NAME | token ACCOUNT)",                                                         \
       "minikubectl create deployment web --image=localhost/m8-web:1 --replicas=3\n"                           \

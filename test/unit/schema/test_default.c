@@ -130,10 +130,10 @@ static void test_secret_and_namespace(void **state)
 
 static void test_empty_values_of_maps_stay(void **state)
 {
-    expect_default(
-        state, "cm",
-        "{'metadata':{'name':'c','generateName':'','labels':{'x':''}},'data':{'empty':''},'immutable':null}",
-        "{'metadata':{'name':'c','labels':{'x':''}},'data':{'empty':''}}");
+    expect_default(state, "cm",
+                   "{'metadata':{'name':'c','generateName':'','labels':{'x':''}},'data':{'empty':'','null':"
+                   "null},'immutable':null}",
+                   "{'metadata':{'name':'c','labels':{'x':''}},'data':{'empty':'','null':''}}");
 }
 
 static void test_empty_lists_of_metadata_are_absent(void **state)

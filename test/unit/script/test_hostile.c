@@ -306,11 +306,13 @@ static void test_hoarder(void **state UNUSED)
 {
     static const char source[] =
         "local kept = {} return { api = 1, point = 'test.score', name = 'hoarder', run = function()"
-        " for i = 1, 20 do kept[#kept + 1] = ('x'):rep(60000) .. #kept end return 5 end,"
+        " for i = 1, 5 do kept[#kept + 1] = ('x'):rep(60000) .. #kept end return 5 end,"
         " examples = { { expect = 5 } } }";
     struct err *err = NULL;
-    assert_int_equal(policies_apply(&policies, "hoarder", source, strlen(source), false, NULL, &err), 0);
-    for (int i = 0; i < 200; i++) {
+    if (policies_apply(&policies, "hoarder", source, strlen(source), false, NULL, &err) < 0)
+        fail_msg("%s", err_message(err));
+    uint64_t first = policies.sandbox.generation;
+    for (int i = 0; i < 500; i++) {
         bool fallback = false;
         use("hoarder");
         ask_score(&fallback);
@@ -318,6 +320,7 @@ static void test_hoarder(void **state UNUSED)
         assert_true(ask_score(&fallback) == 7 && !fallback);
         assert_true(policies.sandbox.used <= SANDBOX_MEMORY + (1u << 20));
     }
+    assert_true(policies.sandbox.generation > first);
     policies_remove(&policies, "hoarder");
 }
 
