@@ -3,6 +3,7 @@ return {
   group = "batch", version = "v1", kind = "CronJob", plural = "cronjobs", shortNames = { "cj" }, categories = { "all" }, scope = "Namespaced",
   validators = { "cronJob" },
   subresources = { status = {} },
+  initialStatus = {},
   columns = {
     { name = "Schedule", path = "spec.schedule", description = "When." },
     { name = "Timezone", path = "spec.timeZone", empty = "<none>", description = "Whose clock." },

@@ -2,6 +2,7 @@
 return {
   group = "apps", version = "v1", kind = "Deployment", plural = "deployments", shortNames = { "deploy" }, categories = { "all" }, scope = "Namespaced",
   subresources = { status = {}, scale = { specReplicasPath = ".spec.replicas", statusReplicasPath = ".status.replicas", labelSelectorPath = ".spec.selector" } },
+  initialStatus = {},
   columns = {
     { name = "Ready", column = "replicas.ready", description = "Pods that are ready, of those wanted." },
     { name = "Up-to-date", path = "status.updatedReplicas", type = "integer", description = "Pods made from the present template." },

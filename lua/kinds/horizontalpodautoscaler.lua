@@ -14,6 +14,7 @@ local condition = { ref = "Condition" }
 return {
   group = "autoscaling", version = "v2", kind = "HorizontalPodAutoscaler", plural = "horizontalpodautoscalers", shortNames = { "hpa" }, categories = { "all" },
   scope = "Namespaced", subresources = { status = {} },
+  initialStatus = { currentReplicas = 0, desiredReplicas = 0 },
   types = {
     CrossVersionObjectReference = { type = "object", description = "Names an object of the same namespace.", properties = {
       apiVersion = { type = "string", description = "Group and version, e.g. apps/v1." },

@@ -2,6 +2,7 @@
 return {
   group = "batch", version = "v1", kind = "Job", plural = "jobs", categories = { "all" }, scope = "Namespaced",
   subresources = { status = {} },
+  initialStatus = {},
   validators = { "job" },
   columns = {
     { name = "Status", column = "job.status", description = "Complete, Running, Failed, Suspended …" },

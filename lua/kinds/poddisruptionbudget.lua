@@ -2,6 +2,7 @@
 return {
   group = "policy", version = "v1", kind = "PodDisruptionBudget", plural = "poddisruptionbudgets", shortNames = { "pdb" }, scope = "Namespaced",
   subresources = { status = {} },
+  initialStatus = { currentHealthy = 0, desiredHealthy = 0, disruptionsAllowed = 0, expectedPods = 0 },
   columns = {
     { name = "Min Available", path = "spec.minAvailable", empty = "N/A", description = "Pods that must stay." },
     { name = "Max Unavailable", path = "spec.maxUnavailable", empty = "N/A", description = "Pods that may be missing." },

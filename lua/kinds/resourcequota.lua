@@ -2,6 +2,7 @@
 return {
   version = "v1", kind = "ResourceQuota", plural = "resourcequotas", shortNames = { "quota" }, scope = "Namespaced",
   subresources = { status = {} },
+  initialStatus = {},
   generation = {},
   columns = {
     { name = "Age", column = "age", description = "Time since its creation." },
