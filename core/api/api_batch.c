@@ -158,7 +158,9 @@ static int read_subresource(struct op *op, const cJSON *step, const struct verb_
         if (str_eq(subresource, known[i]))
             op->subresource = known[i];
     }
-    if (subresource && *subresource && !op->subresource)
+    bool finalizes = str_eq(op->subresource, "finalize");
+    if ((subresource && *subresource && !op->subresource) ||
+        (finalizes && !schema_has_subresource(op->kind, "finalize")))
         return err_set(err, ERR_BAD_REQUEST, "subresource: \"%.32s\" cannot be written in a batch",
                        subresource);
     return 0;
@@ -168,7 +170,6 @@ static int fill_op(struct op *op, cJSON *step, const struct verb_entry *entry, s
 {
     op->body = cJSON_DetachItemFromObjectCaseSensitive(step, "object");
     op->strictness = SCHEMA_IGNORE;
-    op->force = json_bool(step, "force", false);
     if (!op->body)
         op->body = cJSON_CreateObject();
     if (entry->verb == OP_PATCH && read_patch_type(op, step, err) < 0)
@@ -223,9 +224,8 @@ static struct op *read_step(struct call *call, cJSON *step, struct err **err)
                             .subresource = entry->subresource,
                             .namespace = op->namespace,
                             .name = op->name};
-    op->manager =
-        json_string(step, "fieldManager") ? mem_strdup(json_string(step, "fieldManager")) : call_agent(call);
-    if (fill_op(op, step, entry, err) == 0) {
+    if (fill_op(op, step, entry, err) == 0 && op_set_manager(call, op, json_string(step, "fieldManager"),
+                                                             json_bool(step, "force", false), err) == 0) {
         if (op->subresource)
             access.subresource = op->subresource;
         const char *node = call->identity.node;

@@ -151,30 +151,54 @@ static bool is_printable(const char *text)
     return true;
 }
 
+bool manager_is_valid(const char *name)
+{
+    return strlen(name) <= MAX_MANAGER && is_printable(name);
+}
+
 char *call_agent(const struct call *call)
 {
     const char *agent = http_request_header(call->request, "user-agent");
     size_t len = agent ? strcspn(agent, "/") : 0;
-    auto_free char *name = len && len <= MAX_MANAGER ? mem_strndup(agent, len) : NULL;
-    return name && is_printable(name) ? steal(&name) : NULL;
+    auto_free char *name = len ? mem_strndup(agent, len) : NULL;
+    return name && manager_is_valid(name) ? steal(&name) : NULL;
 }
 
 int query_manager(const struct call *call, struct op *op, struct err **err)
 {
-    const char *name = http_request_query(call->request, "fieldManager");
+    return op_set_manager(call, op, http_request_query(call->request, "fieldManager"),
+                          http_request_flag(call->request, "force"), err);
+}
+
+/* A client that applies what is not there creates it. */
+static void note_creating(const struct call *call, struct op *op)
+{
+    const struct access create = {.verb = "create",
+                                  .group = op->info->group,
+                                  .resource = op->info->plural,
+                                  .namespace = op->namespace,
+                                  .name = op->name};
+    if (!op->subresource)
+        identity_allows(call->api, &call->identity, &create, &op->create_refused);
+}
+
+int op_set_manager(const struct call *call, struct op *op, const char *name, bool force, struct err **err)
+{
     bool apply = op->verb == OP_PATCH && op->patch_type == BODY_APPLY;
     auto_err wrong = NULL;
-    op->force = http_request_flag(call->request, "force");
+    op->force = force;
     if (op->force && op->verb == OP_PATCH && !apply)
         err_add_cause(&wrong, "FieldValueForbidden", "force",
                       "Forbidden: may not be specified for non-apply patch");
     if (apply && str_empty(name))
         err_add_cause(&wrong, "FieldValueRequired", "fieldManager",
                       "Required value: is required for apply patch");
-    else if (!str_empty(name) && (strlen(name) > MAX_MANAGER || !is_printable(name)))
+    else if (!str_empty(name) && !manager_is_valid(name))
         err_add_cause(&wrong, "FieldValueInvalid", "fieldManager",
                       "Invalid value: may not be more than %d printable characters", MAX_MANAGER);
     op->manager = str_empty(name) ? call_agent(call) : mem_strdup(name);
+    if (apply)
+        note_creating(call, op);
     return wrong ? err_move(err, &wrong) : 0;
 }
 

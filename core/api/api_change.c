@@ -184,6 +184,8 @@ static cJSON *change_scale(struct op *op, const cJSON *old, uint64_t revision, s
         scale = json_copy(op->body);
     } else {
         scale = scale_from(op->info, old, revision);
+        if (op->patch_type == BODY_APPLY)
+            managers_scale(op);
         if (op->patch_type == BODY_JSON_PATCH) {
             if (json_apply_patch(&scale, op->body, err) < 0)
                 return NULL;

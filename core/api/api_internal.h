@@ -147,11 +147,13 @@ cJSON *body_object(const struct call *call, struct err **err);
 cJSON *body_patch(const struct call *call, enum body_type *type, struct err **err);
 int query_dry_run(const struct call *call, bool *dry_run, struct err **err);
 int query_strictness(const struct call *call, enum schema_strictness *strictness, struct err **err);
+bool manager_is_valid(const char *name); /* at most 128 printable characters */
 /* What the client calls itself: kubectl of "kubectl/v1.35.0 (linux/amd64)". NULL if it says nothing usable.
  */
 char *call_agent(const struct call *call);
 /* Who writes: fieldManager, else what the client calls itself; and whether by force. ERR_INVALID. */
 int query_manager(const struct call *call, struct op *op, struct err **err);
+int op_set_manager(const struct call *call, struct op *op, const char *name, bool force, struct err **err);
 /* 0 when absent; ERR_BAD_REQUEST if not a number. */
 int query_revision(const struct call *call, const char *name, uint64_t *revision, bool *given,
                    struct err **err);
@@ -217,7 +219,9 @@ struct op {
     const char *subresource; /* static or outlives the op; NULL: the object itself */
     char *manager;           /* who writes, for metadata.managedFields; NULL: the server */
     bool force;              /* apply: takes fields from other managers */
-    cJSON *body;             /* object, patch document or options */
+    struct err
+        *create_refused; /* apply: the client may not create, should the object not be there; NULL: it may */
+    cJSON *body;         /* object, patch document or options */
     enum body_type patch_type;
     enum schema_strictness strictness;
     bool dry_run;
@@ -289,6 +293,7 @@ int kinds_load(struct api *api, struct err **err); /* those that the store holds
  * becomes. Both note the set of fields in op->applied. Caller owns; NULL on failure. */
 cJSON *managers_create(struct op *op, struct err **err);
 cJSON *managers_apply(struct op *op, const cJSON *old, struct err **err);
+void managers_scale(struct op *op); /* the same for an apply of a Scale */
 /* metadata.managedFields that a client sends is kept if it makes sense, else what is stored. */
 void managers_keep(const struct op *op, cJSON *meta, const cJSON *old_meta);
 /* With its defaults, before it is written: ERR_CONFLICT if an apply takes what others own. old NULL: created.

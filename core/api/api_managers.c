@@ -15,11 +15,16 @@
 #define CLIENT_SIDE "kubectl-client-side-apply"
 #define NOTED "{\"f:metadata\":{\"f:annotations\":{\"f:" LAST_APPLIED "\":{}}}}"
 #define UNKNOWN "before-first-apply"
+#define ANCIENT "ancient-changes"
+#define MAX_ENTRIES 64   /* of one object */
+#define MAX_UPDATES 10   /* of other writes; the oldest become those of ANCIENT */
+#define MAX_CONFLICTS 64 /* that are named in an answer */
+#define MAX_SHOWN 1000   /* of a path */
 #define NOBODY "minik8s" /* writes of the server itself, and of those who do not say who they are */
 
 static bool applies(const struct op *op)
 {
-    return op->verb == OP_PATCH && op->patch_type == BODY_APPLY && !str_eq(op->subresource, "scale");
+    return op->verb == OP_PATCH && op->patch_type == BODY_APPLY;
 }
 
 /* ---- entries ---- */
@@ -61,6 +66,12 @@ static cJSON *own_entry(const struct op *op, const cJSON *entries)
                       op->subresource);
 }
 
+static void as_kept(const struct op *op, cJSON *config)
+{
+    schema_drop_nulls(op->kind, config);
+    admission_normalize(op, config);
+}
+
 /* What the last client-side apply named and nobody has changed since. */
 static cJSON *last_applied(const struct op *op, const cJSON *object)
 {
@@ -72,7 +83,9 @@ static cJSON *last_applied(const struct op *op, const cJSON *object)
     json_remove(applied, "status");
     json_set(json_ensure_object(json_ensure_object(applied, "metadata"), "annotations"), LAST_APPLIED,
              json_copy(annotation));
+    as_kept(op, applied);
     auto_json named = fieldset_of(op->kind, applied), *changed = NULL, *removed = NULL;
+    schema_default(op->kind, applied);
     fieldset_compare(op->kind, applied, object, &changed, &removed);
     auto_json present = fieldset_difference(named, removed);
     return fieldset_difference(present, changed);
@@ -94,11 +107,19 @@ static cJSON *entries_before_first(const struct op *op, const cJSON *object)
 
 /* ---- entries that a client sends ---- */
 
+static bool is_short(const cJSON *entry, const char *key)
+{
+    const char *text = json_string(entry, key);
+    return !text || manager_is_valid(text);
+}
+
 static bool is_entry(const cJSON *entry)
 {
-    const char *manager = json_string(entry, "manager"), *operation = json_string(entry, "operation");
-    return manager && (str_eq(operation, "Apply") || str_eq(operation, "Update")) &&
-           cJSON_IsObject(fields_of(entry));
+    const char *operation = json_string(entry, "operation"), *time = json_string(entry, "time");
+    int64_t wall;
+    return json_string(entry, "manager") && is_short(entry, "manager") && is_short(entry, "subresource") &&
+           is_short(entry, "apiVersion") && (!time || time_parse(time, &wall, NULL) == 0) &&
+           (str_eq(operation, "Apply") || str_eq(operation, "Update")) && cJSON_IsObject(fields_of(entry));
 }
 
 static cJSON *accept_entry(const struct op *op, const cJSON *sent)
@@ -121,7 +142,7 @@ void managers_keep(const struct op *op, cJSON *meta, const cJSON *old_meta)
     const cJSON *first = cJSON_IsArray(sent) ? sent->child : NULL;
     if (cJSON_IsObject(first) && !first->child && !first->next) /* [{}]: forget everything */
         return;
-    bool usable = first != NULL;
+    bool usable = first != NULL && cJSON_GetArraySize(sent) <= MAX_ENTRIES;
     json_each (entry, first ? sent : NULL)
         usable = usable && is_entry(entry);
     if (!usable || json_equal(sent, old)) {
@@ -136,6 +157,15 @@ void managers_keep(const struct op *op, cJSON *meta, const cJSON *old_meta)
 
 /* ---- apply ---- */
 
+static void keep_only(cJSON *object, const char *key)
+{
+    for (cJSON *child = object ? object->child : NULL, *next; child; child = next) {
+        next = child->next;
+        if (!str_eq(child->string, key))
+            cJSON_Delete(cJSON_DetachItemViaPointer(object, child));
+    }
+}
+
 /* What is applied: without what this side of the object does not have, in the form in which it is kept. */
 static cJSON *read_config(struct op *op, struct err **err)
 {
@@ -148,17 +178,17 @@ static cJSON *read_config(struct op *op, struct err **err)
         err_set(err, ERR_BAD_REQUEST, "metadata.managedFields must be nil");
         return NULL;
     }
-    if (schema_check(op->kind, config, op->strictness, op->attempts == 1 ? op->warnings : NULL, err) < 0 ||
-        fieldset_check(op->kind, config, err) < 0)
+    if (object_check_place(op, meta, err) < 0 ||
+        schema_check(op->kind, config, op->strictness, op->attempts == 1 ? op->warnings : NULL, err) < 0)
         return NULL;
-    schema_drop_nulls(op->kind, config);
-    admission_normalize(op, config);
+    as_kept(op, config);
+    if (fieldset_check(op->kind, config, err) < 0)
+        return NULL;
     if (str_eq(op->subresource, "status")) {
-        for (cJSON *child = config->child, *next; child; child = next) {
-            next = child->next;
-            if (!str_eq(child->string, "status"))
-                cJSON_Delete(cJSON_DetachItemViaPointer(config, child));
-        }
+        keep_only(config, "status");
+    } else if (str_eq(op->subresource, "ephemeralcontainers")) {
+        keep_only(config, "spec");
+        keep_only(json_get(config, "spec"), "ephemeralContainers");
     } else if (op->info->has_status) {
         json_remove(config, "status");
     }
@@ -177,8 +207,8 @@ static cJSON *owned_by_others(const cJSON *entries, const cJSON *own)
     return owned;
 }
 
-/* What kubectl wrote by client-side apply is what it applied: it may change it, and what it now leaves out goes.
- * Without the note of it, which kubectl keeps for the way back. */
+/* What kubectl wrote by client-side apply is what it applied: it may change it, and what it now leaves out
+ * goes. Without the note of it, which kubectl keeps for the way back. */
 static void take_client_side(const struct op *op, cJSON *entries)
 {
     cJSON *before = entry_find(entries, CLIENT_SIDE, "Update", NULL);
@@ -209,7 +239,7 @@ static cJSON *entries_of(const struct op *op, const cJSON *old, const cJSON *obj
     return entries;
 }
 
-cJSON *managers_create(struct op *op, struct err **err)
+static cJSON *note_config(struct op *op, struct err **err)
 {
     cJSON *config = read_config(op, err);
     cJSON_Delete(steal(&op->applied));
@@ -218,9 +248,39 @@ cJSON *managers_create(struct op *op, struct err **err)
     return config;
 }
 
+static int wrong_uid(const struct op *op, const char *uid, const char *present, struct err **err)
+{
+    return err_set(
+        err, ERR_CONFLICT,
+        "Operation cannot be fulfilled on %s \"%s\": uid mismatch: the provided object specified uid "
+        "%.64s, and %s%s",
+        op->info->resource, op->name, uid,
+        present ? "that of the object is " : "no existing object was found", present ? present : "");
+}
+
+cJSON *managers_create(struct op *op, struct err **err)
+{
+    const char *uid = json_string(op->body, "metadata.uid");
+    if (op->create_refused) {
+        auto_err refused = err_copy(op->create_refused);
+        err_move(err, &refused);
+        return NULL;
+    }
+    if (!str_empty(uid)) {
+        wrong_uid(op, uid, NULL, err);
+        return NULL;
+    }
+    return note_config(op, err);
+}
+
 cJSON *managers_apply(struct op *op, const cJSON *old, struct err **err)
 {
-    auto_json config = managers_create(op, err);
+    const char *uid = json_string(op->body, "metadata.uid"), *present = json_string(old, "metadata.uid");
+    if (!str_empty(uid) && !str_eq(uid, present)) {
+        wrong_uid(op, uid, present ? present : "", err);
+        return NULL;
+    }
+    auto_json config = note_config(op, err);
     if (!config)
         return NULL;
     auto_json entries = entries_of(op, old, old);
@@ -234,12 +294,21 @@ cJSON *managers_apply(struct op *op, const cJSON *old, struct err **err)
     return object;
 }
 
+void managers_scale(struct op *op)
+{
+    static const char replicas[] = "{\"f:spec\":{\"f:replicas\":{}}}";
+    cJSON_Delete(steal(&op->applied));
+    op->applied = json_at(op->body, "spec.replicas") ? json_parse_trusted(replicas, strlen(replicas))
+                                                     : cJSON_CreateObject();
+}
+
 /* ---- conflicts ---- */
 
 struct conflicts {
     struct err *err; /* the causes */
     struct str text; /* the message, after its head */
     const char *manager;
+    size_t count; /* more than there are causes, if there are very many */
 };
 
 /* `"NAME"`, and for writes that were no apply how and when. */
@@ -257,8 +326,11 @@ static char *manager_text(const cJSON *entry)
 static void add_conflict(void *arg, const char *path)
 {
     struct conflicts *conflicts = arg;
-    err_add_cause(&conflicts->err, "FieldManagerConflict", path, "conflict with %s", conflicts->manager);
-    str_addf(&conflicts->text, "\n- %s", path);
+    if (++conflicts->count > MAX_CONFLICTS)
+        return;
+    auto_free char *shown = mem_printf("%.*s", MAX_SHOWN, path);
+    err_add_cause(&conflicts->err, "FieldManagerConflict", shown, "conflict with %s", conflicts->manager);
+    str_addf(&conflicts->text, "\n- %s", shown);
 }
 
 static void find_conflicts(const cJSON *entry, const cJSON *changed, struct conflicts *conflicts)
@@ -268,12 +340,12 @@ static void find_conflicts(const cJSON *entry, const cJSON *changed, struct conf
         return;
     auto_free char *manager = manager_text(entry);
     conflicts->manager = manager;
-    str_addf(&conflicts->text, "%sconflicts with %s:", conflicts->text.len ? "\n" : "", manager);
+    if (conflicts->count < MAX_CONFLICTS)
+        str_addf(&conflicts->text, "%sconflicts with %s:", conflicts->text.len ? "\n" : "", manager);
     fieldset_each(shared, add_conflict, conflicts);
 }
 
-static int refuse_conflicts(const cJSON *entries, const cJSON *own, const cJSON *changed,
-                            struct err **err)
+static int refuse_conflicts(const cJSON *entries, const cJSON *own, const cJSON *changed, struct err **err)
 {
     struct conflicts conflicts = {0};
     json_each (entry, entries) {
@@ -283,13 +355,14 @@ static int refuse_conflicts(const cJSON *entries, const cJSON *own, const cJSON 
     if (!conflicts.err)
         return 0;
     struct err *found = conflicts.err;
+    if (conflicts.count > MAX_CONFLICTS)
+        str_addf(&conflicts.text, "\n- and %zu more", conflicts.count - MAX_CONFLICTS);
     free(found->message);
     found->code = ERR_CONFLICT;
-    found->message = found->n_causes == 1
-                         ? mem_printf("Apply failed with 1 conflict: %s: %s", found->causes[0].message,
-                                      found->causes[0].field)
-                         : mem_printf("Apply failed with %zu conflicts: %s", found->n_causes,
-                                      str_c(&conflicts.text));
+    found->message = conflicts.count == 1 ? mem_printf("Apply failed with 1 conflict: %s: %s",
+                                                       found->causes[0].message, found->causes[0].field)
+                                          : mem_printf("Apply failed with %zu conflicts: %s", conflicts.count,
+                                                       str_c(&conflicts.text));
     str_free(&conflicts.text);
     return err_move(err, &conflicts.err);
 }
@@ -341,6 +414,41 @@ static void set_own(const struct op *op, cJSON *entries, cJSON **own, const cJSO
         json_set_string(*own, "time", now);
 }
 
+/* Every client that names itself otherwise makes an entry: of those that only changed something the oldest,
+ * which come first, are put together. */
+static void join_ancient(const struct op *op, cJSON *entries, const cJSON *own)
+{
+    size_t updates = 0;
+    json_each (entry, entries)
+        updates += str_eq(json_string(entry, "operation"), "Update") &&
+                   !str_eq(json_string(entry, "manager"), ANCIENT);
+    for (cJSON *entry = entries->child, *next; entry && updates > MAX_UPDATES; entry = next) {
+        next = entry->next;
+        const char *part = json_string(entry, "subresource");
+        if (entry == own || !str_eq(json_string(entry, "operation"), "Update") ||
+            str_eq(json_string(entry, "manager"), ANCIENT))
+            continue;
+        cJSON *ancient = entry_find(entries, ANCIENT, "Update", part);
+        if (ancient)
+            json_set(ancient, "fieldsV1", fieldset_union(fields_of(ancient), fields_of(entry)));
+        else
+            ancient = entry_add(op, entries, ANCIENT, "Update", part, json_copy(fields_of(entry)));
+        if (json_string(entry, "time"))
+            json_set_string(ancient, "time", json_string(entry, "time"));
+        cJSON_Delete(cJSON_DetachItemViaPointer(entries, entry));
+        updates--;
+    }
+}
+
+static int refuse_too_many(const cJSON *entries, struct err **err)
+{
+    int count = cJSON_GetArraySize(entries);
+    if (count <= MAX_ENTRIES)
+        return 0;
+    return err_add_cause(err, "FieldValueTooMany", "metadata.managedFields",
+                         "Too many: %d: at most %d managers have a part in one object", count, MAX_ENTRIES);
+}
+
 int managers_follow(struct op *op, const cJSON *old, cJSON *object, struct err **err)
 {
     cJSON *meta = object_meta(object);
@@ -354,6 +462,9 @@ int managers_follow(struct op *op, const cJSON *old, cJSON *object, struct err *
         return -1;
     set_own(op, entries, &own, changed, removed);
     take_from_others(entries, own, changed, removed);
+    join_ancient(op, entries, own);
+    if (applies(op) && refuse_too_many(entries, err) < 0)
+        return -1;
     if (entries->child)
         json_set(meta, "managedFields", steal(&entries));
     else

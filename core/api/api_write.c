@@ -142,15 +142,15 @@ static struct op *write_op(struct call *call, struct err **err)
     }
     if (!op)
         return NULL;
+    bool part = str_eq(call->subresource, "status") || str_eq(call->subresource, "scale") ||
+                str_eq(call->subresource, "finalize") || str_eq(call->subresource, "ephemeralcontainers");
+    op->subresource = part ? call->subresource : NULL;
     if (query_dry_run(call, &dry_run, err) < 0 || query_strictness(call, &op->strictness, err) < 0 ||
         query_manager(call, op, err) < 0) {
         op_free(op);
         return NULL;
     }
     op->dry_run |= dry_run;
-    bool part = str_eq(call->subresource, "status") || str_eq(call->subresource, "scale") ||
-                str_eq(call->subresource, "finalize") || str_eq(call->subresource, "ephemeralcontainers");
-    op->subresource = part ? call->subresource : NULL;
     call->warnings = cJSON_CreateArray(); /* also Strict: a field without effect is never silent */
     op->warnings = call->warnings;
     op->finished = on_finished;

@@ -11,17 +11,10 @@
 static bool is_server_s(const struct fieldset_place *place, const char *name)
 {
     static const char *const of_object[] = {"apiVersion", "kind", NULL};
-    static const char *const of_meta[] = {"name",
-                                          "namespace",
-                                          "creationTimestamp",
-                                          "deletionTimestamp",
-                                          "deletionGracePeriodSeconds",
-                                          "selfLink",
-                                          "uid",
-                                          "generation",
-                                          "managedFields",
-                                          "resourceVersion",
-                                          NULL};
+    static const char *const of_meta[] = {
+        "name",     "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
+        "selfLink", "uid",       "generation",        "managedFields",     "resourceVersion",
+        NULL};
     if (place->depth > 0 && !place->meta)
         return false;
     for (const char *const *own = place->meta ? of_meta : of_object; *own; own++) {
@@ -44,9 +37,11 @@ bool fieldset_granular(const struct fieldset_place *place, const cJSON *value)
 static const cJSON *key_value(const struct schema_type *list, const cJSON *element, const char *name)
 {
     const cJSON *value = json_get(element, name);
-    if (!json_is_null(value))
-        return value;
     const struct schema_field *field = list->items ? schema_type_field(list->items, name) : NULL;
+    bool unset =
+        json_is_null(value) || (field && !field->keep_empty && str_eq(cJSON_GetStringValue(value), ""));
+    if (!unset)
+        return value;
     return field ? field->fallback : NULL;
 }
 
@@ -99,7 +94,9 @@ static bool is_field(const struct fieldset_place *place, const char *name)
 
 static int by_key(const void *a, const void *b)
 {
-    return strcmp(((const struct fieldset_member *)a)->key, ((const struct fieldset_member *)b)->key);
+    const struct fieldset_member *x = a, *y = b;
+    int order = strcmp(x->key, y->key);
+    return order ? order : x->index < y->index ? -1 : 1;
 }
 
 /* The first of those with one key stays. */
@@ -124,10 +121,12 @@ struct fieldset_members fieldset_members(const struct fieldset_place *place, con
         count++;
     members.items = mem_array(count + 1, sizeof(*members.items));
     bool list = cJSON_IsArray(container);
+    size_t index = 0;
     json_each (child, container) {
+        struct fieldset_member member = {.value = child, .index = index};
+        index++;
         if (!list && (cJSON_IsNull(child) || is_server_s(place, child->string)))
             continue;
-        struct fieldset_member member = {.value = child};
         if (list) {
             member.key = fieldset_element_key(place->type, child);
             member.place = (struct fieldset_place){.type = place->type->items, .depth = place->depth + 1};
@@ -171,7 +170,8 @@ static void fill(cJSON *set, const struct fieldset_place *place, const cJSON *co
 static void add_member(cJSON *set, const struct fieldset_member *member)
 {
     cJSON *step = cJSON_CreateObject();
-    bool below = fieldset_granular(&member->place, member->value) && (member->value->child || member->place.meta);
+    bool below =
+        fieldset_granular(&member->place, member->value) && (member->value->child || member->place.meta);
     if (below && member->item)
         cJSON_AddItemToObject(step, ".", cJSON_CreateObject());
     if (below)
@@ -327,12 +327,22 @@ bool fieldset_is_empty(const cJSON *set)
     return !set || !set->child;
 }
 
+static bool is_step(const char *key)
+{
+    if (!key[0] || key[1] != ':')
+        return false;
+    if (key[0] == 'f')
+        return true;
+    auto_json value = key[0] == 'k' || key[0] == 'v' ? json_parse(key + 2, strlen(key + 2), NULL) : NULL;
+    return value && (key[0] == 'v' || cJSON_IsObject(value));
+}
+
 static cJSON *accepted(const cJSON *set, int depth)
 {
     cJSON *out = cJSON_CreateObject();
     json_each (step, set) {
         bool mark = strcmp(step->string, ".") == 0;
-        if (!mark && !(step->string[0] && strchr("fkv", step->string[0]) && step->string[1] == ':'))
+        if (!mark && !is_step(step->string))
             continue;
         bool leaf = mark || !cJSON_IsObject(step) || depth == FIELDSET_DEPTH;
         cJSON_AddItemToObject(out, step->string, leaf ? cJSON_CreateObject() : accepted(step, depth + 1));

@@ -34,8 +34,8 @@ void fieldset_each(const cJSON *set, void (*visit)(void *arg, const char *path),
 
 /* ERR_INVALID with the path of each element of a keyed list that lacks its keys or has those of another. */
 int fieldset_check(const struct schema_kind *kind, const cJSON *config, struct err **err);
-/* What an apply makes of the object: config is laid over it (lists by their keys, in config's order), then what
- * is in `dropped` and not in `owned` goes, with all that is below. config has passed fieldset_check. */
+/* What an apply makes of the object: config is laid over it (lists by their keys, in config's order), then
+ * what is in `dropped` and not in `owned` goes, with all that is below. config has passed fieldset_check. */
 void fieldset_apply(const struct schema_kind *kind, cJSON *object, const cJSON *config, const cJSON *dropped,
                     const cJSON *owned);
 

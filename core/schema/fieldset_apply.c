@@ -12,17 +12,12 @@
 static void check(const struct fieldset_place *place, const cJSON *value, const struct schema_path *path,
                   struct err **err);
 
-static void check_element(const struct schema_type *list, const cJSON *element, const cJSON *seen,
-                          const struct schema_path *path, struct err **err)
+#define MAX_CAUSES 64
+#define MAX_SHOWN 100
+
+static bool enough(struct err *const *err)
 {
-    auto_free char *key = fieldset_element_key(list, element), *text = schema_path_print(path);
-    if (!key) {
-        auto_free char *names = list->map_keys ? json_print(list->map_keys) : mem_strdup(list->merge_key);
-        err_add_cause(err, "FieldValueRequired", text, "Required value: elements are told apart by %s",
-                      names);
-    } else if (json_get(seen, key)) {
-        err_add_cause(err, "FieldValueDuplicate", text, "Duplicate value: %s", key + 2);
-    }
+    return *err && (*err)->n_causes >= MAX_CAUSES;
 }
 
 static bool too_long(const struct schema_type *type, const cJSON *list, const struct schema_path *path,
@@ -37,21 +32,39 @@ static bool too_long(const struct schema_type *type, const cJSON *list, const st
     return true;
 }
 
-/* Every element is looked up among those before it: the length has a bound. */
+static void lacks_key(const struct schema_type *list, const struct schema_path *path, struct err **err)
+{
+    auto_free char *text = schema_path_print(path);
+    auto_free char *names = list->map_keys ? json_print(list->map_keys) : mem_strdup(list->merge_key);
+    err_add_cause(err, "FieldValueRequired", text, "Required value: elements are told apart by %s", names);
+}
+
+static void has_key_of_another(const char *key, const struct schema_path *path, struct err **err)
+{
+    auto_free char *text = schema_path_print(path);
+    err_add_cause(err, "FieldValueDuplicate", text, "Duplicate value: %.*s", MAX_SHOWN, key + 2);
+}
+
 static void check_list(const struct fieldset_place *place, const cJSON *list, const struct schema_path *path,
                        struct err **err)
 {
     if (too_long(place->type, list, path, err))
         return;
-    auto_json seen = cJSON_CreateObject();
-    int i = 0;
+    const struct fieldset_place below = {.type = place->type->items, .depth = place->depth + 1};
+    auto_members members = fieldset_members(place, list); /* of those with one key the first */
+    auto_free bool *known = mem_array((size_t)cJSON_GetArraySize(list) + 1, sizeof(*known));
+    for (size_t i = 0; i < members.count; i++)
+        known[members.items[i].index] = true;
+    size_t i = 0;
     json_each (element, list) {
-        struct fieldset_place below = {.type = place->type->items, .depth = place->depth + 1};
-        const struct schema_path *here = SCHEMA_INDEX(path, i++);
-        check_element(place->type, element, seen, here, err);
-        auto_free char *key = fieldset_element_key(place->type, element);
+        if (enough(err))
+            return;
+        const struct schema_path *here = SCHEMA_INDEX(path, i);
+        auto_free char *key = known[i++] ? NULL : fieldset_element_key(place->type, element);
         if (key)
-            json_set(seen, key, cJSON_CreateTrue());
+            has_key_of_another(key, here, err);
+        else if (!known[i - 1])
+            lacks_key(place->type, here, err);
         check(&below, element, here, err);
     }
 }
@@ -66,7 +79,7 @@ static void check(const struct fieldset_place *place, const cJSON *value, const 
         return;
     }
     auto_members members = fieldset_members(place, value);
-    for (size_t i = 0; i < members.count; i++) {
+    for (size_t i = 0; i < members.count && !enough(err); i++) {
         const struct fieldset_member *member = &members.items[i];
         check(&member->place, member->value,
               &(struct schema_path){
@@ -109,15 +122,35 @@ static const struct fieldset_member *find(const struct fieldset_members *members
     return NULL;
 }
 
-/* Moves what stands before `end` and is nobody's in config: so it keeps its place among its neighbours. */
-static void move_others(const struct schema_type *type, cJSON *from, const cJSON *end,
-                        const struct fieldset_members *named, cJSON *to)
+/* The elements of a list by their place, and which of them config does not name. */
+struct others {
+    cJSON **elements;
+    bool *other;
+    size_t count, next; /* those before next are done with */
+};
+
+static struct others others_of(const cJSON *list, const struct fieldset_members *present,
+                               const struct fieldset_members *named)
 {
-    for (cJSON *element = from->child, *next; element && element != end; element = next) {
-        next = element->next;
-        auto_free char *key = fieldset_element_key(type, element);
-        if (!key || !find(named, key))
-            json_push(to, cJSON_DetachItemViaPointer(from, element));
+    struct others others = {.count = (size_t)cJSON_GetArraySize(list)};
+    others.elements = mem_array(others.count + 1, sizeof(*others.elements));
+    others.other = mem_array(others.count + 1, sizeof(*others.other));
+    size_t i = 0;
+    json_each (element, list) {
+        others.other[i] = true;
+        others.elements[i++] = element;
+    }
+    for (i = 0; i < present->count; i++)
+        others.other[present->items[i].index] = !find(named, present->items[i].key);
+    return others;
+}
+
+/* Moves those before that place: so an element that config does not name keeps it among its neighbours. */
+static void move_others(struct others *others, size_t end, cJSON *from, cJSON *to)
+{
+    for (; others->next < end; others->next++) {
+        if (others->other[others->next])
+            json_push(to, cJSON_DetachItemViaPointer(from, others->elements[others->next]));
     }
 }
 
@@ -125,6 +158,7 @@ static void lay_list(const struct fieldset_place *place, cJSON *list, const cJSO
 {
     auto_members before = fieldset_members(place, list), named = fieldset_members(place, config);
     const struct fieldset_place below = {.type = place->type->items, .depth = place->depth + 1};
+    struct others others = others_of(list, &before, &named);
     auto_json merged = cJSON_CreateArray();
     json_each (element, config) {
         auto_free char *key = fieldset_element_key(place->type, element);
@@ -133,18 +167,27 @@ static void lay_list(const struct fieldset_place *place, cJSON *list, const cJSO
             json_push(merged, json_copy(element));
             continue;
         }
-        move_others(place->type, list, present->value, &named, merged);
+        move_others(&others, present->index, list, merged);
         auto_json old = cJSON_DetachItemViaPointer(list, present->value);
         if (both_granular(&below, old, element))
             lay(&below, json_push(merged, steal(&old)), element);
         else
             json_push(merged, json_copy(element));
     }
-    move_others(place->type, list, NULL, &named, merged);
-    while (list->child) /* a second one with a key of config: the first was meant */
-        cJSON_Delete(cJSON_DetachItemViaPointer(list, list->child));
-    list->child = merged->child;
+    move_others(&others, others.count, list, merged);
+    list->child = merged->child; /* everything has left it */
     merged->child = NULL;
+    free(others.elements);
+    free(others.other);
+}
+
+static void drop_null_members(cJSON *object)
+{
+    for (cJSON *child = object->child, *next; child; child = next) {
+        next = child->next;
+        if (cJSON_IsNull(child))
+            cJSON_Delete(cJSON_DetachItemViaPointer(object, child));
+    }
 }
 
 /* Takes value; without looking for the place again. */
@@ -161,6 +204,7 @@ static void lay(const struct fieldset_place *place, cJSON *object, const cJSON *
         lay_list(place, object, config);
         return;
     }
+    drop_null_members(object); /* no members, and in the way of one with their name */
     auto_members wanted = fieldset_members(place, config), present = fieldset_members(place, object);
     for (size_t i = 0; i < wanted.count; i++) {
         const struct fieldset_member *member = &wanted.items[i], *old = find(&present, member->key);
@@ -184,13 +228,16 @@ static void drop(const struct fieldset_place *place, cJSON *container, const cJS
         const struct fieldset_member *member = &members.items[i];
         const cJSON *gone = fieldset_seek(&dropped_at, member->key),
                     *kept = fieldset_seek(&owned_at, member->key);
-        bool server_s = member->place.meta; /* has more in it than anybody owns */
+        bool goes = gone && !kept && !member->place.meta; /* metadata has more in it than anybody owns */
         /* of an object that is one thing or another, what a default left of the other */
-        bool left_over = owned && place->type && place->type->patch == PATCH_RETAIN_KEYS;
-        if (!kept && ((gone && !server_s) || left_over))
-            cJSON_Delete(cJSON_DetachItemViaPointer(container, member->value));
-        else if (fieldset_granular(&member->place, member->value))
+        bool left_over = owned && !kept && place->type && place->type->patch == PATCH_RETAIN_KEYS;
+        bool inside = fieldset_granular(&member->place, member->value);
+        if (inside && !left_over && (!goes || cJSON_IsArray(member->value)))
             drop(&member->place, member->value, gone, kept);
+        /* a list may have elements that the server put there: they stay */
+        bool stays = inside && cJSON_IsArray(member->value) && member->value->child;
+        if (left_over || (goes && !stays))
+            cJSON_Delete(cJSON_DetachItemViaPointer(container, member->value));
     }
 }
 

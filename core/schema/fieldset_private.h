@@ -15,6 +15,7 @@ struct fieldset_place {
 struct fieldset_member {
     char *key; /* f:…, k:…, v:… */
     cJSON *value;
+    size_t index;                /* of the value in its container */
     struct fieldset_place place; /* of the value */
     bool item;                   /* of a map or a list: in the set beside what is below it */
 };

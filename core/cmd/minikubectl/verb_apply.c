@@ -199,6 +199,7 @@ static cJSON *own_part(const cJSON *seen, const cJSON *object)
     const cJSON *named = json_get(json_get(object, "metadata"), "annotations");
     json_remove(part, "status");
     json_remove(metadata, "resourceVersion");
+    json_remove(metadata, "managedFields");
     for (cJSON *each = annotations ? annotations->child : NULL, *following; each; each = following) {
         following = each->next;
         if (!str_eq(each->string, LAST_APPLIED) && !json_get(named, each->string))

@@ -135,7 +135,8 @@ static void test_an_object_that_was_there_before(void **state)
     auto_reply patched = ask_type(w, "PATCH", MAPS "/c?fieldManager=e", MERGE, "{'data':{'z':'1'}}");
     assert_null(json_at(patched.json, "metadata.managedFields")); /* costs nothing until somebody applies */
     auto_reply refused = apply_data(w, "a", false, "{'x':'2'}");
-    assert_at(refused, "message", "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.x");
+    assert_at(refused, "message",
+              "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.x");
     auto_reply shared = apply_data(w, "a", false, "{'x':'1','n':'1'}");
     assert_int_equal(shared.status, 200);
     expect_managers(&shared, "before-first-apply Update {'f:data':{'f:x':{},'f:y':{},'f:z':{}}}\n"
@@ -144,23 +145,27 @@ static void test_an_object_that_was_there_before(void **state)
 
 #define LAST "kubectl.kubernetes.io/last-applied-configuration"
 
-/* kubectl apply, then kubectl apply --server-side: what it wrote itself is no conflict, what others did is. */
+/* kubectl apply, then kubectl apply --server-side: what it wrote itself is no conflict, what others did is.
+ */
 static void test_from_client_side_apply(void **state)
 {
     struct world *w = *state;
-    const char *made = "{'metadata':{'name':'c','annotations':{'" LAST "':"
-                       "'{\\'apiVersion\\':\\'v1\\',\\'kind\\':\\'ConfigMap\\',\\'metadata\\':{\\'name\\':\\'c\\'},"
-                       "\\'data\\':{\\'x\\':\\'1\\',\\'y\\':\\'1\\'}}'}},'data':{'x':'1','y':'2','z':'1'}}";
+    const char *made =
+        "{'metadata':{'name':'c','annotations':{'" LAST "':"
+        "'{\\'apiVersion\\':\\'v1\\',\\'kind\\':\\'ConfigMap\\',\\'metadata\\':{\\'name\\':\\'c\\'},"
+        "\\'data\\':{\\'x\\':\\'1\\',\\'y\\':\\'1\\'}}'}},'data':{'x':'1','y':'2','z':'1'}}";
     expect(w, 201, "POST", MAPS, made);
     auto_reply theirs = apply_data(w, "kubectl", false, "{'x':'3','y':'3'}");
-    assert_at(theirs, "message", "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.y");
+    assert_at(theirs, "message",
+              "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.y");
     auto_reply other = apply_data(w, "helm", false, "{'x':'3'}");
     assert_int_equal(other.status, 409);
     auto_reply own = apply_data(w, "kubectl", false, "{'x':'3'}");
     assert_int_equal(own.status, 200);
-    expect_managers(&own, "kubectl-client-side-apply Update {'f:metadata':{'f:annotations':{'f:" LAST "':{}}}}\n"
-                          "before-first-apply Update {'f:data':{'f:y':{},'f:z':{}}}\n"
-                          "kubectl Apply {'f:data':{'f:x':{}}}\n");
+    expect_managers(&own,
+                    "kubectl-client-side-apply Update {'f:metadata':{'f:annotations':{'f:" LAST "':{}}}}\n"
+                    "before-first-apply Update {'f:data':{'f:y':{},'f:z':{}}}\n"
+                    "kubectl Apply {'f:data':{'f:x':{}}}\n");
     assert_at(own, "data.z", "1");
 }
 
@@ -168,9 +173,10 @@ static void test_from_client_side_apply(void **state)
 static void test_client_side_fields_are_dropped(void **state)
 {
     struct world *w = *state;
-    const char *made = "{'metadata':{'name':'c','annotations':{'" LAST "':'{\\'metadata\\':{\\'name\\':\\'c\\'},"
-                       "\\'data\\':{\\'x\\':\\'1\\',\\'y\\':\\'1\\',\\'w\\':\\'1\\'}}'}},"
-                       "'data':{'x':'1','y':'2','w':'1','z':'1'}}";
+    const char *made =
+        "{'metadata':{'name':'c','annotations':{'" LAST "':'{\\'metadata\\':{\\'name\\':\\'c\\'},"
+        "\\'data\\':{\\'x\\':\\'1\\',\\'y\\':\\'1\\',\\'w\\':\\'1\\'}}'}},"
+        "'data':{'x':'1','y':'2','w':'1','z':'1'}}";
     expect(w, 201, "POST", MAPS, made);
     auto_reply own = apply_data(w, "kubectl", false, "{'x':'1'}");
     assert_json_at(own, "data", "{'x':'1','y':'2','z':'1'}");
@@ -187,8 +193,14 @@ static void test_managed_fields_of_clients(void **state)
                                 "'f:data':{'f:x':{},'f:w':3},'bad':{}}}]}]");
     assert_int_equal(moved.status, 200);
     expect_managers(&moved, "n Apply {'f:data':{'f:w':{},'f:x':{}}}\n");
-    static const char *const nonsense[] = {"[]", "'x'", "[1]", "[{'manager':'a'}]",
-                                           "[{'manager':'a','operation':'No','fieldsV1':{}}]", "null"};
+    static const char *const nonsense[] = {"[]",
+                                           "'x'",
+                                           "[1]",
+                                           "[{'manager':'a'}]",
+                                           "[{'manager':'a','operation':'No','fieldsV1':{}}]",
+                                           "[{'manager':'a','operation':'Apply','time':'x','fieldsV1':{}}]",
+                                           "[{'manager':'a\\u0001','operation':'Apply','fieldsV1':{}}]",
+                                           "null"};
     for (size_t i = 0; i < COUNT_OF(nonsense); i++) {
         auto_free char *patch = mem_printf("{'metadata':{'managedFields':%s}}", nonsense[i]);
         auto_reply kept = ask_type(w, "PATCH", MAPS "/c", MERGE, patch);
@@ -197,10 +209,141 @@ static void test_managed_fields_of_clients(void **state)
     }
     auto_reply reset = ask_type(w, "PATCH", MAPS "/c", MERGE, "{'metadata':{'managedFields':[{}]}}");
     assert_null(json_at(reset.json, "metadata.managedFields"));
-    auto_reply born = ask(w, "POST", MAPS, "{'metadata':{'name':'d','managedFields':[{'manager':'a','operation':"
-                                           "'Apply','fieldsV1':{'f:data':{}}}]}}");
+    auto_reply born = ask(w, "POST", MAPS,
+                          "{'metadata':{'name':'d','managedFields':[{'manager':'a','operation':"
+                          "'Apply','fieldsV1':{'f:data':{}}}]}}");
     assert_int_equal(born.status, 201);
     assert_null(json_at(born.json, "metadata.managedFields"));
+}
+
+/* What a hostile list would cost, or how long a name would make an answer. */
+static void test_hostile_managed_fields(void **state)
+{
+    struct world *w = *state;
+    auto_reply made = apply_data(w, "a", false, "{'x':'1'}");
+    auto_str entries = {0};
+    for (int i = 0; i < 65; i++)
+        str_addf(&entries, "%s{'manager':'m%d','operation':'Update','fieldsV1':{'f:data':{'f:x':{}}}}",
+                 i ? "," : "", i);
+    auto_free char *many = mem_printf("{'metadata':{'managedFields':[%s]}}", str_c(&entries));
+    auto_reply kept = ask_type(w, "PATCH", MAPS "/c", MERGE, many);
+    assert_string_equal(kept.text, made.text);
+    char name[200] = {0};
+    memset(name, 'n', sizeof(name) - 1);
+    auto_free char *long_name = mem_printf(
+        "{'metadata':{'managedFields':[{'manager':'%s','operation':'Update','fieldsV1':{'f:data':{}}}]}}",
+        name);
+    auto_reply also = ask_type(w, "PATCH", MAPS "/c", MERGE, long_name);
+    assert_string_equal(also.text, made.text);
+}
+
+static char *thousand(int value)
+{
+    auto_str text = {0};
+    for (int i = 0; i < 1000; i++)
+        str_addf(&text, "%s'k%03d':'%d'", i ? "," : "{", i, value);
+    return mem_printf("%s}", str_c(&text));
+}
+
+static void test_very_many_conflicts(void **state)
+{
+    struct world *w = *state;
+    auto_free char *ones = thousand(1), *twos = thousand(2);
+    auto_reply made = apply_data(w, "a", false, ones);
+    assert_int_equal(made.status, 201);
+    auto_reply refused = apply_data(w, "b", false, twos);
+    assert_int_equal(refused.status, 409);
+    assert_int_equal(cJSON_GetArraySize(json_at(refused.json, "details.causes")), 64);
+    assert_non_null(strstr(text_at(&refused, "message"), "Apply failed with 1000 conflicts"));
+    assert_non_null(strstr(text_at(&refused, "message"), "\n- and 936 more"));
+}
+
+/* Each client with a name of its own would make an entry that stays. */
+static void test_old_changes_are_put_together(void **state)
+{
+    struct world *w = *state;
+    auto_reply made = apply_data(w, "a", false, "{'x':'1'}");
+    for (int i = 0; i < 15; i++) {
+        auto_free char *url = mem_printf(MAPS "/c?fieldManager=m%d", i);
+        auto_free char *patch = mem_printf("{'data':{'k%02d':'1'}}", i);
+        auto_reply patched = ask_type(w, "PATCH", url, MERGE, patch);
+        assert_int_equal(patched.status, 200);
+    }
+    auto_reply got = ask(w, "GET", MAPS "/c", NULL);
+    assert_int_equal(cJSON_GetArraySize(json_at(got.json, "metadata.managedFields")), 12);
+    auto_free char *managers = managers_of(&got);
+    assert_non_null(strstr(managers, "ancient-changes Update {\"f:data\":{\"f:k00\":{},\"f:k01\":{},"
+                                     "\"f:k02\":{},\"f:k03\":{},\"f:k04\":{}}}\n"));
+    for (int i = 0; i < 60; i++) {
+        auto_free char *name = mem_printf("b%d", i);
+        auto_reply applied = apply_data(w, name, false, "{'x':'1'}");
+        assert_int_equal(applied.status, i < 52 ? 200 : 422);
+    }
+}
+
+static void test_only_the_object_that_is_meant(void **state)
+{
+    struct world *w = *state;
+    const char *target = MAPS "/c?fieldManager=a";
+    auto_reply none = ask_type(w, "PATCH", target, APPLY, "{'metadata':{'name':'c','uid':'u'}}");
+    assert_int_equal(none.status, 409);
+    auto_reply made = apply_data(w, "a", false, "{'x':'1'}");
+    auto_reply name = ask_type(w, "PATCH", target, APPLY, "{'metadata':{'name':'other'}}");
+    assert_int_equal(name.status, 400);
+    auto_reply space = ask_type(w, "PATCH", target, APPLY, "{'metadata':{'namespace':'other'}}");
+    assert_int_equal(space.status, 400);
+    auto_reply uid = ask_type(w, "PATCH", target, APPLY, "{'metadata':{'name':'c','uid':'u'}}");
+    assert_int_equal(uid.status, 409);
+    assert_non_null(strstr(text_at(&uid, "message"), "uid mismatch"));
+}
+
+static void test_applying_what_is_not_there_is_creating(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+           "{'metadata':{'name':'patches'},'rules':[{'apiGroups':[''],'resources':['configmaps'],'verbs':['"
+           "patch']}"
+           "]}");
+    expect(w, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+           "{'metadata':{'name':'patches'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'"
+           "ClusterRole',"
+           "'name':'patches'},'subjects':[{'apiGroup':'rbac.authorization.k8s.io','kind':'User','name':'jane'"
+           "}]}");
+    struct http_client *jane = world_as(w, "jane", "system:authenticated", NULL);
+    auto_reply refused =
+        ask_client(w, jane, "PATCH", MAPS "/c?fieldManager=j", APPLY, NULL, CONFIG("{'x':'1'}"));
+    assert_int_equal(refused.status, 403);
+    assert_non_null(strstr(text_at(&refused, "message"), "cannot create resource \"configmaps\""));
+    auto_reply made = apply_data(w, "a", false, "{'x':'1'}");
+    auto_reply fine =
+        ask_client(w, jane, "PATCH", MAPS "/c?fieldManager=j", APPLY, NULL, CONFIG("{'y':'1'}"));
+    assert_int_equal(fine.status, 200);
+}
+
+#define SET(spec) "{'apiVersion':'x.io/v1','kind':'Set','metadata':{'name':'s'},'spec':" spec "}"
+
+/* Elements of a set that differ by a null only are one; and a stored null is no member. */
+static void test_nulls_in_sets(void **state)
+{
+    struct world *w = *state;
+    expect(
+        w, 201, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        "{'metadata':{'name':'sets.x.io'},'spec':{'group':'x.io','scope':'Namespaced','names':{'plural':'"
+        "sets',"
+        "'kind':'Set'},'versions':[{'name':'v1','served':true,'storage':true,'schema':{'openAPIV3Schema':{"
+        "'type':'object','properties':{'spec':{'type':'object','x-kubernetes-preserve-unknown-fields':true,"
+        "'properties':{'list':{'type':'array','x-kubernetes-list-type':'set','items':{'type':'object',"
+        "'x-kubernetes-map-type':'atomic','properties':{'a':{'type':'string'},'b':{'type':'string'}}}}}}}}}}]"
+        "}}");
+    const char *sets = "/apis/x.io/v1/namespaces/default/sets",
+               *one = "/apis/x.io/v1/namespaces/default/sets/s";
+    expect(w, 201, "POST", sets, SET("{'list':[{'b':'x'}],'free':{'level':null,'user':10000000000000000}}"));
+    auto_reply twice = apply_to(w, one, "a", true, SET("{'list':[{'a':null,'b':'x'},{'b':'x'}]}"));
+    assert_int_equal(twice.status, 422);
+    auto_reply level = apply_to(w, one, "a", true, SET("{'free':{'level':'s0'}}"));
+    assert_int_equal(level.status, 200);
+    assert_json_at(level, "spec.free", "{'user':10000000000000000,'level':'s0'}");
+    expect(w, 200, "DELETE", one, NULL);
 }
 
 #define WEB(spec) "{'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d'}," spec "}"
@@ -213,7 +356,8 @@ static void test_scale_and_status_are_other_parts(void **state)
     struct world *w = *state;
     auto_reply made = apply_to(w, DEPLOYMENTS "/d", "a", false, WEB_SPEC("'replicas':2,", "i:1"));
     assert_int_equal(made.status, 201);
-    auto_reply scaled = ask_type(w, "PATCH", DEPLOYMENTS "/d/scale?fieldManager=hpa", MERGE, "{'spec':{'replicas':5}}");
+    auto_reply scaled =
+        ask_type(w, "PATCH", DEPLOYMENTS "/d/scale?fieldManager=hpa", MERGE, "{'spec':{'replicas':5}}");
     assert_int_equal(scaled.status, 200);
     auto_reply refused = apply_to(w, DEPLOYMENTS "/d", "a", false, WEB_SPEC("'replicas':2,", "i:2"));
     assert_at(refused, "details.causes[0].message",
@@ -222,7 +366,8 @@ static void test_scale_and_status_are_other_parts(void **state)
     assert_int_equal(without.status, 200);
     assert_int_equal(json_int(without.json, "spec.replicas", 0), 5); /* not a's any more: stays */
     assert_int_equal(json_int(without.json, "metadata.generation", 0), 3);
-    auto_reply told = apply_to(w, DEPLOYMENTS "/d/status", "s", false, WEB("'spec':{'replicas':9},'status':{'replicas':1}"));
+    auto_reply told = apply_to(w, DEPLOYMENTS "/d/status", "s", false,
+                               WEB("'spec':{'replicas':9},'status':{'replicas':1}"));
     assert_int_equal(told.status, 200);
     assert_int_equal(json_int(told.json, "spec.replicas", 0), 5);
     assert_int_equal(json_int(told.json, "status.replicas", 0), 1);
@@ -233,23 +378,75 @@ static void test_scale_and_status_are_other_parts(void **state)
     assert_non_null(strstr(managers, "hpa Update scale {\"f:spec\":{\"f:replicas\":{}}}\n"));
 }
 
+static void test_scale_is_applied_like_the_rest(void **state)
+{
+    struct world *w = *state;
+    auto_reply made = apply_to(w, DEPLOYMENTS "/d", "a", false, WEB_SPEC("'replicas':2,", "i:1"));
+    const char *scale = "{'kind':'Scale','apiVersion':'autoscaling/v1','spec':{'replicas':9}}";
+    auto_reply refused = apply_to(w, DEPLOYMENTS "/d/scale", "x", false, scale);
+    assert_int_equal(refused.status, 409);
+    auto_reply taken = apply_to(w, DEPLOYMENTS "/d/scale", "x", true, scale);
+    assert_int_equal(taken.status, 200);
+    auto_reply got = ask(w, "GET", DEPLOYMENTS "/d", NULL);
+    auto_free char *managers = managers_of(&got);
+    assert_non_null(strstr(managers, "x Apply scale {\"f:spec\":{\"f:replicas\":{}}}\n"));
+}
+
+static void test_ephemeral_containers_own_only_themselves(void **state)
+{
+    struct world *w = *state;
+    const char *path = "/api/v1/namespaces/default/pods/p";
+    auto_reply made = apply_to(
+        w, path, "a", false, "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i:1'}]}}");
+    auto_free char *part = mem_printf("%s/ephemeralcontainers", path);
+    auto_reply added =
+        apply_to(w, part, "e", false,
+                 "{'metadata':{'name':'p','labels':{'x':'y'}},'spec':{'containers':[{'name':'c','image':"
+                 "'i:2'}],'ephemeralContainers':[{'name':'d','image':'i:1'}]}}");
+    assert_int_equal(added.status, 200);
+    assert_at(added, "spec.containers[0].image", "i:1");
+    auto_free char *managers = managers_of(&added);
+    const char *own = strstr(managers, "e Apply");
+    assert_non_null(own);
+    assert_null(strstr(own, "f:labels"));
+    assert_null(strstr(own, "f:containers"));
+    assert_non_null(strstr(own, "f:ephemeralContainers"));
+}
+
+/* As it is kept, not as it was typed: stringData is data. */
+static void test_client_side_apply_as_it_is_kept(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/api/v1/namespaces/default/secrets",
+           "{'metadata':{'name':'s','annotations':{'" LAST "':'{\\'metadata\\':{\\'name\\':\\'s\\'},"
+           "\\'stringData\\':{\\'p\\':\\'x\\',\\'q\\':\\'y\\'}}'}},'stringData':{'p':'x','q':'y'}}");
+    auto_reply own =
+        apply_to(w, "/api/v1/namespaces/default/secrets/s", "kubectl", false,
+                 "{'apiVersion':'v1','kind':'Secret','metadata':{'name':'s'},'stringData':{'p':'z'}}");
+    assert_int_equal(own.status, 200);
+    assert_json_at(own, "data", "{'p':'eg=='}");
+}
+
 static void test_strings_of_a_secret_go_with_it(void **state)
 {
     struct world *w = *state;
     const char *path = "/api/v1/namespaces/default/secrets/s";
-    auto_reply made = apply_to(w, path, "a", false,
-                               "{'apiVersion':'v1','kind':'Secret','metadata':{'name':'s'},'stringData':{'p':'x'}}");
+    auto_reply made =
+        apply_to(w, path, "a", false,
+                 "{'apiVersion':'v1','kind':'Secret','metadata':{'name':'s'},'stringData':{'p':'x'}}");
     assert_at(made, "data.p", "eA==");
-    auto_reply gone = apply_to(w, path, "a", false,
-                               "{'apiVersion':'v1','kind':'Secret','metadata':{'name':'s'},'data':{'q':'eA=='}}");
+    auto_reply gone =
+        apply_to(w, path, "a", false,
+                 "{'apiVersion':'v1','kind':'Secret','metadata':{'name':'s'},'data':{'q':'eA=='}}");
     assert_json_at(gone, "data", "{'q':'eA=='}");
 }
 
 static void test_nulls(void **state)
 {
     struct world *w = *state;
-    auto_reply made = ask_type(w, "PATCH", MAPS "/c?fieldManager=a", APPLY,
-                               "kind: ConfigMap\nmetadata:\n  creationTimestamp: null\n  labels:\ndata:\n  EMPTY:\n  x: y\n");
+    auto_reply made = ask_type(
+        w, "PATCH", MAPS "/c?fieldManager=a", APPLY,
+        "kind: ConfigMap\nmetadata:\n  creationTimestamp: null\n  labels:\ndata:\n  EMPTY:\n  x: y\n");
     assert_int_equal(made.status, 201);
     assert_json_at(made, "data", "{'EMPTY':'','x':'y'}");
     expect_managers(&made, "a Apply {'f:data':{'f:EMPTY':{},'f:x':{}}}\n");
@@ -270,8 +467,8 @@ static void test_defaults_and_zeros_are_no_conflict(void **state)
     assert_string_equal(again.text, two.text);
 }
 
-static void expect_refused(struct world *w, const char *target, const char *type, const char *body, int status,
-                           const char *message)
+static void expect_refused(struct world *w, const char *target, const char *type, const char *body,
+                           int status, const char *message)
 {
     auto_reply reply = ask_type(w, "PATCH", target, type, body);
     assert_int_equal(reply.status, status);
@@ -282,14 +479,19 @@ static void expect_refused(struct world *w, const char *target, const char *type
 static void test_bad_requests(void **state)
 {
     struct world *w = *state;
-    expect_refused(w, MAPS "/c", APPLY, CONFIG("{}"), 422, "fieldManager: Required value: is required for apply patch");
-    expect_refused(w, MAPS "/c?fieldManager=a&force=true", MERGE, "{}", 422, "force: Forbidden: may not be specified");
+    expect_refused(w, MAPS "/c", APPLY, CONFIG("{}"), 422,
+                   "fieldManager: Required value: is required for apply patch");
+    expect_refused(w, MAPS "/c?fieldManager=a&force=true", MERGE, "{}", 422,
+                   "force: Forbidden: may not be specified");
     expect_refused(w, MAPS "/c?fieldManager=a%01", APPLY, CONFIG("{}"), 422, "fieldManager: Invalid value");
     expect_refused(w, MAPS "/c?fieldManager=a", APPLY,
-                   "{'metadata':{'name':'c','managedFields':[{'manager':'x'}]}}", 400, "managedFields must be nil");
-    expect_refused(w, MAPS "/c?fieldManager=a", APPLY, "{'metadata':{'name':'other'}}", 400, "does not match");
+                   "{'metadata':{'name':'c','managedFields':[{'manager':'x'}]}}", 400,
+                   "managedFields must be nil");
+    expect_refused(w, MAPS "/c?fieldManager=a", APPLY, "{'metadata':{'name':'other'}}", 400,
+                   "does not match");
     expect_refused(w, MAPS "/c?fieldManager=a", APPLY, "{'kind':'Pod'}", 400, "is of kind Pod");
-    expect_refused(w, MAPS "/c?fieldManager=a&fieldValidation=Strict", APPLY, CONFIG("{},'dato':{}"), 400, "dato");
+    expect_refused(w, MAPS "/c?fieldManager=a&fieldValidation=Strict", APPLY, CONFIG("{},'dato':{}"), 400,
+                   "dato");
     expect_refused(w, DEPLOYMENTS "/d?fieldManager=a", APPLY,
                    WEB("'spec':{'template':{'spec':{'containers':[{'name':'c'},{'name':'c'}]}}}"), 422,
                    "spec.template.spec.containers[1]: Duplicate value: {\"name\":\"c\"}");
@@ -310,26 +512,30 @@ static void test_warned_once(void **state)
 static void test_custom_kinds(void **state)
 {
     struct world *w = *state;
-    expect(w, 201, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-           "{'metadata':{'name':'ports.x.io'},'spec':{'group':'x.io','scope':'Namespaced','names':{'plural':'ports',"
-           "'kind':'Port'},'versions':[{'name':'v1','served':true,'storage':true,'schema':{'openAPIV3Schema':{"
-           "'type':'object','properties':{'spec':{'type':'object','properties':{'list':{'type':'array',"
-           "'x-kubernetes-list-type':'map','x-kubernetes-list-map-keys':['n','p'],'items':{'type':'object',"
-           "'properties':{'n':{'type':'integer'},'p':{'type':'string','default':'T'},'v':{'type':'string'}}}},"
-           "'one':{'type':'object','x-kubernetes-map-type':'atomic','properties':{'a':{'type':'string'},"
-           "'b':{'type':'string'}}}}}}}}}]}}");
+    expect(
+        w, 201, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        "{'metadata':{'name':'ports.x.io'},'spec':{'group':'x.io','scope':'Namespaced','names':{'plural':'"
+        "ports',"
+        "'kind':'Port'},'versions':[{'name':'v1','served':true,'storage':true,'schema':{'openAPIV3Schema':{"
+        "'type':'object','properties':{'spec':{'type':'object','properties':{'list':{'type':'array',"
+        "'x-kubernetes-list-type':'map','x-kubernetes-list-map-keys':['n','p'],'items':{'type':'object',"
+        "'properties':{'n':{'type':'integer'},'p':{'type':'string','default':'T'},'v':{'type':'string'}}}},"
+        "'one':{'type':'object','x-kubernetes-map-type':'atomic','properties':{'a':{'type':'string'},"
+        "'b':{'type':'string'}}}}}}}}}]}}");
     const char *path = "/apis/x.io/v1/namespaces/default/ports/o";
-    auto_reply a = apply_to(w, path, "a", false,
-                            "{'apiVersion':'x.io/v1','kind':'Port','metadata':{'name':'o'},'spec':{'one':{'a':'1'},"
-                            "'list':[{'n':1,'v':'x'},{'n':2,'v':'x'}]}}");
+    auto_reply a =
+        apply_to(w, path, "a", false,
+                 "{'apiVersion':'x.io/v1','kind':'Port','metadata':{'name':'o'},'spec':{'one':{'a':'1'},"
+                 "'list':[{'n':1,'v':'x'},{'n':2,'v':'x'}]}}");
     assert_int_equal(a.status, 201);
     auto_reply b = apply_to(w, path, "b", false,
                             "{'apiVersion':'x.io/v1','kind':'Port','metadata':{'name':'o'},'spec':{"
                             "'list':[{'n':1,'p':'U','v':'y'}]}}");
     assert_int_equal(b.status, 200);
-    auto_reply c = apply_to(w, path, "a", true,
-                            "{'apiVersion':'x.io/v1','kind':'Port','metadata':{'name':'o'},'spec':{'one':{'b':'1'},"
-                            "'list':[{'n':2,'v':'x'}]}}");
+    auto_reply c =
+        apply_to(w, path, "a", true,
+                 "{'apiVersion':'x.io/v1','kind':'Port','metadata':{'name':'o'},'spec':{'one':{'b':'1'},"
+                 "'list':[{'n':2,'v':'x'}]}}");
     assert_json_at(c, "spec.list", "[{'n':1,'p':'U','v':'y'},{'n':2,'v':'x','p':'T'}]");
     assert_json_at(c, "spec.one", "{'b':'1'}");
 }
@@ -454,8 +660,8 @@ static void test_against_a_model(void **state)
         struct model model = {0};
         random_seeded_init(&seeded, (uint64_t)seed, &random);
         /* somebody whose label keeps the object tracked */
-        auto_reply made = apply_to(w, MAPS "/c", "anchor", false,
-                                   "{'metadata':{'name':'c','labels':{'a':'b'}}}");
+        auto_reply made =
+            apply_to(w, MAPS "/c", "anchor", false, "{'metadata':{'name':'c','labels':{'a':'b'}}}");
         assert_int_equal(made.status, 201);
         for (int step = 0; step < 40; step++) {
             model_step(w, &model, &random);
@@ -476,6 +682,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_from_client_side_apply, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_side_fields_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_managed_fields_of_clients, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_managed_fields, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_very_many_conflicts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_old_changes_are_put_together, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_only_the_object_that_is_meant, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_applying_what_is_not_there_is_creating, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nulls_in_sets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_scale_is_applied_like_the_rest, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ephemeral_containers_own_only_themselves, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_client_side_apply_as_it_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scale_and_status_are_other_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_strings_of_a_secret_go_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nulls, setup, teardown),

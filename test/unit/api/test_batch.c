@@ -240,6 +240,19 @@ static void test_pod_ranges(void **state)
     expect(w, 201, "POST", "/api/v1/nodes", "{'metadata':{'name':'n3'},'spec':{'podCIDR':'10.244.7.0/24'}}");
 }
 
+/* Only namespaces are finalized: for another kind the checks of an update would be left out. */
+static void test_only_namespaces_are_finalized(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", "/api/v1/namespaces/default/configmaps", "{'metadata':{'name':'c'}}");
+    auto_reply wrong =
+        ask(w, "POST", "/apis/minik8s.io/v1/batches",
+            "{'steps':[{'verb':'patch','resource':'configmaps','namespace':'default','name':'c',"
+            "'subresource':'finalize','object':{'data':{'a':'b'}}}]}");
+    assert_int_equal(json_int(wrong.json, "results[0].code", 0), 400);
+    assert_non_null(strstr(wrong.text, "cannot be written in a batch"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +265,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cluster_addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_address_of_a_changed_service, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pod_ranges, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_only_namespaces_are_finalized, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Field sets and what apply makes of an object: what is in a set, differences, algebra, lists by their keys, what
- * goes and what stays, what clients send. Wanted sets are those that Kubernetes writes for the same objects. */
+/* Field sets and what apply makes of an object: what is in a set, differences, algebra, lists by their keys,
+ * what goes and what stays, what clients send. Wanted sets are those that Kubernetes writes for the same
+ * objects. */
 #include "base/random.h"
 #include "schema/fieldset.h"
 #include "schema_test.h"
@@ -40,12 +41,14 @@ static void test_sets_of_objects(void **state)
                "'f:template':{'f:spec':{'f:containers':{'k:{\\'name\\':\\'c\\'}':{'.':{},'f:args':{},"
                "'f:image':{},'f:name':{},'f:ports':{'k:{\\'containerPort\\':80,\\'protocol\\':\\'TCP\\'}':"
                "{'.':{},'f:containerPort':{}}},'f:resources':{'f:limits':{'f:cpu':{}}}}}}}}}");
-    expect_set(state, "pod", "{'metadata':{'finalizers':['b/c','a/b']},'spec':{'tolerations':[{'key':'k'}]}}",
-               "{'f:metadata':{'f:finalizers':{'v:\\'a/b\\'':{},'v:\\'b/c\\'':{}}},'f:spec':{'f:tolerations':{"
-               "}}}");
+    expect_set(
+        state, "pod", "{'metadata':{'finalizers':['b/c','a/b']},'spec':{'tolerations':[{'key':'k'}]}}",
+        "{'f:metadata':{'f:finalizers':{'v:\\'a/b\\'':{},'v:\\'b/c\\'':{}}},'f:spec':{'f:tolerations':{"
+        "}}}");
     expect_set(state, "cm", "{'data':{},'metadata':{'annotations':null}}", "{'f:data':{}}");
     expect_set(state, "cm", "{'metadata':{},'data':{'a':''}}", "{'f:data':{'f:a':{}}}");
-    expect_set(state, "svc", "{'spec':{'selector':{'a':'b'},'ports':[{'port':1},{'port':1,'protocol':'UDP'}]}}",
+    expect_set(state, "svc",
+               "{'spec':{'selector':{'a':'b'},'ports':[{'port':1},{'port':1,'protocol':'UDP'}]}}",
                "{'f:spec':{'f:ports':{'k:{\\'port\\':1,\\'protocol\\':\\'TCP\\'}':{'.':{},'f:port':{}},"
                "'k:{\\'port\\':1,\\'protocol\\':\\'UDP\\'}':{'.':{},'f:port':{},'f:protocol':{}}},"
                "'f:selector':{}}}");
@@ -73,9 +76,11 @@ static void test_differences(void **state)
         "'f:name':{}}}}}",
         "{'f:spec':{'f:containers':{'k:{\\'name\\':\\'a\\'}':{'.':{},'f:image':{},'f:name':{}}}}}");
     expect_difference(state, "pod", "{'spec':{'containers':[{'name':'a'},{'name':'b'}]}}",
-                      "{'spec':{'containers':[{'name':'b'},{'name':'a'}]}}", "{}", "{}"); /* order is nobody's */
+                      "{'spec':{'containers':[{'name':'b'},{'name':'a'}]}}", "{}",
+                      "{}"); /* order is nobody's */
     expect_difference(state, "deploy", "{'spec':{'selector':{'matchLabels':{'a':'1'}}}}",
-                      "{'spec':{'selector':{'matchLabels':{'a':'2'}}}}", "{'f:spec':{'f:selector':{}}}", "{}");
+                      "{'spec':{'selector':{'matchLabels':{'a':'2'}}}}", "{'f:spec':{'f:selector':{}}}",
+                      "{}");
     auto_json now = from_text("{'data':{'a':'1'}}"), *more = NULL, *less = NULL;
     fieldset_compare(kind_of(*state, "cm"), NULL, now, &more, &less);
     assert_set(more, "{'f:data':{'f:a':{}}}");
@@ -140,8 +145,8 @@ static void test_laws_of_algebra(void **state UNUSED)
 }
 
 /* Both as text; the set that is owned beside config's own. */
-static cJSON *applied(void **state, const char *word, const char *object, const char *config, const char *last,
-                      const char *others)
+static cJSON *applied(void **state, const char *word, const char *object, const char *config,
+                      const char *last, const char *others)
 {
     const struct schema_kind *kind = kind_of(*state, word);
     auto_json wanted = from_text(config), *before = from_text(last), *foreign = from_text(others);
@@ -165,27 +170,58 @@ static void expect_applied(void **state, const char *word, const char *object, c
 
 static void test_lists_are_laid_by_their_keys(void **state)
 {
-    expect_applied(state, "svc", PORTS("{'port':1,'nodePort':30001},{'port':1,'protocol':'UDP','nodePort':30002}"),
-                   PORTS("{'port':1,'protocol':'UDP','name':'u'},{'port':1,'protocol':'TCP','name':'t'}"), "{}",
-                   "{}",
-                   PORTS("{'port':1,'protocol':'UDP','nodePort':30002,'name':'u'},"
-                         "{'port':1,'nodePort':30001,'protocol':'TCP','name':'t'}"));
+    expect_applied(
+        state, "svc", PORTS("{'port':1,'nodePort':30001},{'port':1,'protocol':'UDP','nodePort':30002}"),
+        PORTS("{'port':1,'protocol':'UDP','name':'u'},{'port':1,'protocol':'TCP','name':'t'}"), "{}", "{}",
+        PORTS("{'port':1,'protocol':'UDP','nodePort':30002,'name':'u'},"
+              "{'port':1,'nodePort':30001,'protocol':'TCP','name':'t'}"));
     expect_applied(state, "pod", CONTAINERS("{'name':'x'},{'name':'a'},{'name':'b'},{'name':'y'}"),
                    CONTAINERS("{'name':'b'},{'name':'n'},{'name':'a'}"), "{}", "{}",
                    CONTAINERS("{'name':'x'},{'name':'b'},{'name':'n'},{'name':'a'},{'name':'y'}"));
-    expect_applied(state, "pod", "{'metadata':{'finalizers':['a/a','b/b']},'spec':{'imagePullSecrets':[{'name':'s'}]}}",
-                   "{'metadata':{'finalizers':['b/b','c/c']},'spec':{'imagePullSecrets':[{'name':'s'}]}}", "{}",
-                   "{}",
-                   "{'metadata':{'finalizers':['a/a','b/b','c/c']},'spec':{'imagePullSecrets':[{'name':'s'}]}}");
+    expect_applied(
+        state, "pod", "{'metadata':{'finalizers':['a/a','b/b']},'spec':{'imagePullSecrets':[{'name':'s'}]}}",
+        "{'metadata':{'finalizers':['b/b','c/c']},'spec':{'imagePullSecrets':[{'name':'s'}]}}", "{}", "{}",
+        "{'metadata':{'finalizers':['a/a','b/b','c/c']},'spec':{'imagePullSecrets':[{'name':'s'}]}}");
     expect_applied(state, "pod", "{'spec':{'tolerations':[{'key':'a'}],'nodeSelector':{'a':'1'}}}",
                    "{'spec':{'tolerations':[{'key':'b'}],'nodeSelector':{'b':'1'}}}", "{}", "{}",
                    "{'spec':{'tolerations':[{'key':'b'}],'nodeSelector':{'b':'1'}}}");
 }
 
+/* A null where nothing is known of the type stays in the store, and is no member: not a second one beside it.
+ */
+static void test_stored_nulls(void **state)
+{
+    expect_applied(state, "pod", "{'spec':{'securityContext':{'seLinuxOptions':{'level':null,'user':'u'}}}}",
+                   "{'spec':{'securityContext':{'seLinuxOptions':{'level':'s0'}}}}", "{}", "{}",
+                   "{'spec':{'securityContext':{'seLinuxOptions':{'level':'s0','user':'u'}}}}");
+}
+
+static void test_empty_keys_are_the_default(void **state)
+{
+    expect_applied(state, "pod", CONTAINERS("{'name':'c','ports':[{'containerPort':80,'protocol':'TCP'}]}"),
+                   CONTAINERS("{'name':'c','ports':[{'containerPort':80,'protocol':''}]}"), "{}", "{}",
+                   CONTAINERS("{'name':'c','ports':[{'containerPort':80,'protocol':''}]}"));
+}
+
+static void test_reversed_lists_take_no_quadratic_time(void **state)
+{
+    auto_json object = from_text(CONTAINERS("{'name':'c','env':[]}")), *config = json_copy(object);
+    cJSON *forth = json_at(object, "spec.containers[0].env"),
+          *back = json_at(config, "spec.containers[0].env");
+    for (int i = 0; i < 60000; i++) {
+        auto_free char *name = mem_printf("a%05d", i), *other = mem_printf("a%05d", 59999 - i);
+        json_set_string(json_push(forth, cJSON_CreateObject()), "name", name);
+        json_set_string(json_push(back, cJSON_CreateObject()), "name", other);
+    }
+    auto_json none = cJSON_CreateObject();
+    fieldset_apply(kind_of(*state, "pod"), object, config, none, none);
+    assert_true(json_equal(object, config));
+}
+
 static void test_what_is_dropped_goes(void **state)
 {
-    expect_applied(state, "cm", "{'data':{'a':'1','b':'2'}}", "{'data':{'a':'1'}}", "{'data':{'a':'1','b':'2'}}",
-                   "{}", "{'data':{'a':'1'}}");
+    expect_applied(state, "cm", "{'data':{'a':'1','b':'2'}}", "{'data':{'a':'1'}}",
+                   "{'data':{'a':'1','b':'2'}}", "{}", "{'data':{'a':'1'}}");
     /* what another owns stays, also what it stands in */
     expect_applied(state, "cm", "{'data':{'a':'1','b':'2','c':'3'}}", "{}", "{'data':{'a':'1','b':'2'}}",
                    "{'data':{'b':'2','c':'3'}}", "{'data':{'b':'2','c':'3'}}");
@@ -198,17 +234,25 @@ static void test_what_is_dropped_goes(void **state)
                    CONTAINERS("{'name':'s','tty':true}"),
                    CONTAINERS("{'name':'a','image':'2'},{'name':'s','tty':true}"));
     /* of a list without keys, and of an atomic map, everything or nothing */
-    expect_applied(state, "pod", "{'spec':{'tolerations':[{'key':'a'}],'nodeSelector':{'a':'1'},'nodeName':'n'}}",
+    expect_applied(state, "pod",
+                   "{'spec':{'tolerations':[{'key':'a'}],'nodeSelector':{'a':'1'},'nodeName':'n'}}",
                    "{'spec':{'nodeName':'n'}}",
                    "{'spec':{'tolerations':[{'key':'a'}],'nodeSelector':{'a':'1'},'nodeName':'n'}}", "{}",
                    "{'spec':{'nodeName':'n'}}");
     /* a struct that was named goes with what nobody owns in it; the server's own metadata never */
-    expect_applied(state, "deploy",
-                   "{'metadata':{'name':'d','uid':'u','labels':{'a':'1'}},'spec':{'replicas':1,'strategy':{"
-                   "'type':'RollingUpdate','rollingUpdate':{'maxSurge':1}}}}",
-                   "{'spec':{'replicas':1}}",
-                   "{'metadata':{'labels':{'a':'1'}},'spec':{'replicas':1,'strategy':{'type':'RollingUpdate'}}}",
-                   "{}", "{'metadata':{'name':'d','uid':'u'},'spec':{'replicas':1}}");
+    expect_applied(
+        state, "deploy",
+        "{'metadata':{'name':'d','uid':'u','labels':{'a':'1'}},'spec':{'replicas':1,'strategy':{"
+        "'type':'RollingUpdate','rollingUpdate':{'maxSurge':1}}}}",
+        "{'spec':{'replicas':1}}",
+        "{'metadata':{'labels':{'a':'1'}},'spec':{'replicas':1,'strategy':{'type':'RollingUpdate'}}}", "{}",
+        "{'metadata':{'name':'d','uid':'u'},'spec':{'replicas':1}}");
+    /* of a list that was dropped what the server put there stays */
+    expect_applied(state, "pvc", "{'metadata':{'finalizers':['a/b','kubernetes.io/pvc-protection']}}", "{}",
+                   "{'metadata':{'finalizers':['a/b']}}", "{}",
+                   "{'metadata':{'finalizers':['kubernetes.io/pvc-protection']}}");
+    expect_applied(state, "pvc", "{'metadata':{'name':'n','finalizers':['a/b']}}", "{}",
+                   "{'metadata':{'finalizers':['a/b']}}", "{}", "{'metadata':{'name':'n'}}");
     /* never what this manager did not have */
     expect_applied(state, "cm", "{'data':{'a':'1','b':'2'}}", "{'data':{'a':'3'}}", "{}", "{}",
                    "{'data':{'a':'3','b':'2'}}");
@@ -216,10 +260,9 @@ static void test_what_is_dropped_goes(void **state)
 
 static void test_one_or_the_other(void **state)
 {
-    expect_applied(state, "deploy",
-                   "{'spec':{'strategy':{'type':'RollingUpdate','rollingUpdate':{'maxSurge':1}}}}",
-                   "{'spec':{'strategy':{'type':'Recreate'}}}", "{}", "{}",
-                   "{'spec':{'strategy':{'type':'Recreate'}}}");
+    expect_applied(
+        state, "deploy", "{'spec':{'strategy':{'type':'RollingUpdate','rollingUpdate':{'maxSurge':1}}}}",
+        "{'spec':{'strategy':{'type':'Recreate'}}}", "{}", "{}", "{'spec':{'strategy':{'type':'Recreate'}}}");
 }
 
 static void expect_refused(void **state, const char *word, const char *config, const char *wanted)
@@ -248,6 +291,9 @@ static void test_sets_of_clients(void **state UNUSED)
     auto_json sent = from_text("{'f:b':{'f:d':7,'f:c':{'.':{'f:x':{}}}},'f:a':[1],'x':{},'':{},'i:0':{}}");
     auto_json set = fieldset_accept(sent);
     assert_set(set, "{'f:a':{},'f:b':{'f:c':{'.':{}},'f:d':{}}}");
+    auto_json keys = from_text("{'k:nonsense':{},'k:7':{},'v:nonsense':{},'v:7':{},'k:{}':{}}");
+    auto_json usable = fieldset_accept(keys);
+    assert_set(usable, "{'k:{}':{},'v:7':{}}");
     auto_json deep = cJSON_CreateObject();
     cJSON *at = deep;
     for (int i = 0; i < 1000; i++)
@@ -266,12 +312,14 @@ static void collect(void *arg, const char *path)
 
 static void test_paths(void **state UNUSED)
 {
-    auto_json set = from_text("{'f:m':{'f:fin':{'v:\\'a\\'':{}},'f:labels':{'f:x.y/z':{}}},'f:s':{'f:c':{"
-                              "'k:{\\'name\\':\\'c\\'}':{'.':{},'f:i':{}},'k:{\\'p\\':1,\\'q\\':\\'T\\'}':{}}}}");
+    auto_json set =
+        from_text("{'f:m':{'f:fin':{'v:\\'a\\'':{}},'f:labels':{'f:x.y/z':{}}},'f:s':{'f:c':{"
+                  "'k:{\\'name\\':\\'c\\'}':{'.':{},'f:i':{}},'k:{\\'p\\':1,\\'q\\':\\'T\\'}':{}}}}");
     auto_str text = {0};
     fieldset_each(set, collect, &text);
-    assert_string_equal(str_c(&text), ".m.fin[=\"a\"]\n.m.labels.x.y/z\n.s.c[name=\"c\"]\n.s.c[name=\"c\"].i\n"
-                                      ".s.c[p=1,q=\"T\"]\n");
+    assert_string_equal(str_c(&text),
+                        ".m.fin[=\"a\"]\n.m.labels.x.y/z\n.s.c[name=\"c\"]\n.s.c[name=\"c\"].i\n"
+                        ".s.c[p=1,q=\"T\"]\n");
 }
 
 static void test_large_objects_take_no_quadratic_time(void **state)
@@ -302,6 +350,13 @@ static void test_enormous_list_is_refused_quickly(void **state)
     assert_int_equal(fieldset_check(kind_of(*state, "pod"), config, &err), -1);
     auto_free char *causes = causes_of(err);
     assert_string_equal(causes, "spec.containers: Too many: 60000: must have at most 128 items");
+    auto_json nameless = from_text(CONTAINERS("{'name':'c','env':[]}"));
+    for (int i = 0; i < 1000; i++)
+        json_push(json_at(nameless, "spec.containers[0].env"), cJSON_CreateObject());
+    err = NULL;
+    assert_int_equal(fieldset_check(kind_of(*state, "pod"), nameless, &err), -1);
+    assert_int_equal(err->n_causes, 64);
+    err_free(err);
 }
 
 int main(void)
@@ -312,6 +367,9 @@ int main(void)
         cmocka_unit_test(test_algebra),
         cmocka_unit_test(test_laws_of_algebra),
         cmocka_unit_test(test_lists_are_laid_by_their_keys),
+        cmocka_unit_test(test_stored_nulls),
+        cmocka_unit_test(test_empty_keys_are_the_default),
+        cmocka_unit_test(test_reversed_lists_take_no_quadratic_time),
         cmocka_unit_test(test_what_is_dropped_goes),
         cmocka_unit_test(test_one_or_the_other),
         cmocka_unit_test(test_what_cannot_be_told_apart),
