@@ -176,13 +176,16 @@ local function existing_slices(world, namespace, name)
 end
 
 --- Makes `present` what is wanted; false if it is so already.
-local function bring_up_to_date(present, slice)
+local function bring_up_to_date(present, slice, service)
     local annotations, own = present.metadata.annotations or {}, slice.annotations
-    if m8.equal(present.endpoints or {}, slice.endpoints) and m8.equal(present.ports or {}, slice.ports)
-        and annotations[LABELS] == own[LABELS] and annotations[TARGETS] == own[TARGETS] then
+    local owner = (present.metadata.ownerReferences or {})[1]
+    if owner and owner.uid == service.metadata.uid and m8.equal(present.endpoints or {}, slice.endpoints)
+        and m8.equal(present.ports or {}, slice.ports) and annotations[LABELS] == own[LABELS]
+        and annotations[TARGETS] == own[TARGETS] then
         return false
     end
     annotations[LABELS], annotations[TARGETS] = own[LABELS], own[TARGETS]
+    present.metadata.ownerReferences = { workload.controller_reference(service) }
     present.endpoints, present.ports = m8.array(slice.endpoints), m8.array(slice.ports)
     present.metadata.annotations = next(annotations) and annotations or nil
     return true
@@ -224,7 +227,12 @@ return {
               end
               return keys
           end },
-        { resource = "endpointslices.discovery.k8s.io", key = "owner", owner = "services" },
+        -- by label, not by owner: one that an earlier Service of this name left is taken away from its successor
+        { resource = "endpointslices.discovery.k8s.io", map = function(_, item, previous)
+              local slice = item or previous
+              local service = (slice["metadata.labels"] or {})[SERVICE_LABEL]
+              return service and { slice.namespace .. "/" .. service } or {}
+          end },
     },
     project = {
         pods = {
@@ -253,7 +261,7 @@ return {
                 gone[#gone + 1] = item
             else
                 local present = world:get("endpointslices.discovery.k8s.io", item.key)
-                if bring_up_to_date(present, slice) then
+                if bring_up_to_date(present, slice, service) then
                     plan:update("endpointslices.discovery.k8s.io", present, "the pods behind the Service changed")
                 end
             end

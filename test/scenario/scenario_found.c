@@ -215,7 +215,27 @@ static void test_identity_after_power(void **state)
     sim_world_free(w);
 }
 
+/* Story 526786: a Service made anew under the name of another found that one's slice, equal to what it
+ * wanted; then the slice went with its owner, and nobody made another. */
+static void test_service_made_anew(void **state)
+{
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct sim_world *w = sim_world_new(*state, seed, NULL);
+        pass(w, 2);
+        add_deployment(w, "web", 2);
+        add_service(w, "web", "10.96.0.80");
+        settle(w, 10);
+        sim_kill(w, SIM_MANAGER);
+        pass(w, 0.1);
+        ask(w, 200, "DELETE", "/api/v1/namespaces/default/services/web", NULL);
+        add_service(w, "web", "10.96.0.80");
+        sim_start(w, SIM_MANAGER);
+        settle(w, 10); /* a ready pod in no slice is no rest */
+        sim_world_free(w);
+    }
+}
+
 SCENARIO_MAIN(cmocka_unit_test(test_identity_after_power), cmocka_unit_test(test_return_is_quiet),
               cmocka_unit_test(test_late_runtime), cmocka_unit_test(test_restart_in_drain),
               cmocka_unit_test(test_deleted_while_it_waits), cmocka_unit_test(test_lost_answer),
-              cmocka_unit_test(test_sandbox_dies_at_once))
+              cmocka_unit_test(test_sandbox_dies_at_once), cmocka_unit_test(test_service_made_anew))

@@ -99,8 +99,9 @@ struct sim_world {
     struct map objects;   /* key → what is committed, parsed */
     struct map succeeded; /* uid of a pod that has → uid of its owner */
     bool objects_changed, out_of_service[SIM_MAX_NODES];
-    int64_t tainted_ms[SIM_MAX_NODES]; /* since when, at the earliest */
-    int64_t quota, guard;              /* most pods, least ready guarded pods; 0: not in this world */
+    int64_t tainted_ms[SIM_MAX_NODES];   /* since when, at the earliest */
+    int64_t untainted_ms[SIM_MAX_NODES]; /* when it was taken away last; 0: never */
+    int64_t quota, guard;                /* most pods, least ready guarded pods; 0: not in this world */
 
     uint64_t steps, hash;
     int64_t moment_ms; /* of the last step, and how many steps it has had */

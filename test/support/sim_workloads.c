@@ -41,6 +41,20 @@ static const cJSON *taint_of(const cJSON *node, const char *key)
     return NULL;
 }
 
+#define HEARD_MS 1000 /* the manager may hear that a taint is gone so much later */
+
+static unsigned number_of(const char *node)
+{
+    return (unsigned)(node[0] == 'n' ? node[1] - '1' : SIM_MAX_NODES);
+}
+
+static void note_taint(struct sim_world *w, const cJSON *node, const cJSON *before)
+{
+    unsigned i = number_of(name_of(node));
+    if (i < w->n_nodes && before && taint_of(before, "mood") && !taint_of(node, "mood"))
+        w->untainted_ms[i] = loop_now_ms(w->loop);
+}
+
 /* A tolerating pod on a tainted node may be ended by nobody but the taint, and not too early. */
 static void check_toleration(struct sim_world *w, const cJSON *pod, const cJSON *before)
 {
@@ -49,9 +63,10 @@ static void check_toleration(struct sim_world *w, const cJSON *pod, const cJSON 
     const cJSON *tainted = map_get(&w->objects, key);
     if (!str_starts(name_of(pod), "patient") || !before || is_deleting(before) || !is_deleting(pod))
         return;
-    unsigned i = (unsigned)(node[0] == 'n' ? node[1] - '1' : SIM_MAX_NODES);
+    unsigned i = number_of(node);
     int64_t now = loop_now_ms(w->loop);
-    if (i >= w->n_nodes || !taint_of(tainted, "mood"))
+    bool just_gone = i < w->n_nodes && w->untainted_ms[i] && now - w->untainted_ms[i] <= HEARD_MS;
+    if (i >= w->n_nodes || (!taint_of(tainted, "mood") && !just_gone))
         sim_fail(w, "%s is ended on %s, which has no taint", name_of(pod), node);
     else if (now - w->tainted_ms[i] < TOLERATED_MS)
         sim_fail(w, "%s is ended %lld ms after the taint, it tolerates it for %d", name_of(pod),
@@ -73,6 +88,8 @@ void sim_objects_on_event(struct sim_world *w, const struct store_event *event)
         return;
     }
     cJSON *object = json_parse_trusted(event->bytes->data, event->bytes->len);
+    if (str_starts(event->key, "nodes/"))
+        note_taint(w, object, map_get(&w->objects, event->key));
     if (str_starts(event->key, "pods/")) {
         check_toleration(w, object, map_get(&w->objects, event->key));
         if (str_eq(json_string(object, "status.phase"), "Succeeded"))
