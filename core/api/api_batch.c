@@ -147,22 +147,32 @@ static int read_preconditions(struct op *op, const cJSON *step, struct err **err
     return 0;
 }
 
+/* As find_subresource for requests: what the kind does not have would pass for the object itself. */
+static bool can_write(const struct op *op, const char *subresource)
+{
+    if (str_eq(subresource, "status"))
+        return op->info->has_status;
+    if (str_eq(subresource, "scale"))
+        return op->info->has_scale;
+    return schema_has_subresource(op->kind, subresource);
+}
+
 static int read_subresource(struct op *op, const cJSON *step, const struct verb_entry *entry,
                             struct err **err)
 {
     static const char *const known[] = {"status", "scale", "finalize"};
     const char *subresource = json_string(step, "subresource");
+    bool changes = entry->verb == OP_UPDATE || entry->verb == OP_PATCH;
     if (entry->verb == OP_UPDATE && entry->subresource)
         op->subresource = entry->subresource;
-    for (size_t i = 0; subresource && i < COUNT_OF(known); i++) {
+    for (size_t i = 0; changes && subresource && i < COUNT_OF(known); i++) {
         if (str_eq(subresource, known[i]))
             op->subresource = known[i];
     }
-    bool finalizes = str_eq(op->subresource, "finalize");
-    if ((subresource && *subresource && !op->subresource) ||
-        (finalizes && !schema_has_subresource(op->kind, "finalize")))
+    bool unknown = !str_empty(subresource) && !str_eq(subresource, op->subresource);
+    if (unknown || (op->subresource && !can_write(op, op->subresource)))
         return err_set(err, ERR_BAD_REQUEST, "subresource: \"%.32s\" cannot be written in a batch",
-                       subresource);
+                       unknown ? subresource : op->subresource);
     return 0;
 }
 

@@ -52,7 +52,7 @@ static int choose_name(struct op *op, cJSON *meta, struct err **err)
         op->name = mem_strdup(name);
         return 0;
     }
-    if (op->name && !base) { /* apply: the name of the URL */
+    if (op->name && (!base || op->verb == OP_PATCH)) { /* apply: the name of the URL, which was asked about */
         json_set_string(meta, "name", op->name);
         return 0;
     }

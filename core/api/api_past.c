@@ -215,6 +215,10 @@ static int read_wish(struct call *call, struct past *past, struct err **err)
                *name = http_request_query(call->request, "name");
     bool given = false;
     const struct schema_kind_info *info = find_kind(call, resource ? resource : "", err);
+    if (info && !info->namespaced && !str_empty(namespace))
+        return err_set(err, ERR_BAD_REQUEST, "%s are in no namespace", resource);
+    if (call->identity.node) /* may read what is its own now: of what was, that cannot be told */
+        return err_set(err, ERR_FORBIDDEN, "nodes do not read the past");
     if (!info || check_access(call, info, namespace, name, err) < 0 ||
         query_revision(call, "resourceVersion", &past->revision, &given, err) < 0)
         return -1;

@@ -354,6 +354,9 @@ void pod_probes_end(struct container *container);
 void pod_probes_pause(struct pod *pod); /* deletion has begun: no liveness any more */
 
 /* pod_hooks.c */
+/* A hook of the container's present attempt; done is not called when that is over by then. */
+void pod_hook_run(struct container *container, const cJSON *handler, int64_t timeout_ms,
+                  void (*done)(struct pod *pod, struct container *container, const char *failure));
 typedef void pod_on_hook(void *arg, struct pod *pod, const char *failure); /* failure NULL: well */
 /* Runs an exec, httpGet or tcpSocket handler (of a hook or a probe); the pod stays in memory until the call.
  */

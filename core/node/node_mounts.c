@@ -204,7 +204,7 @@ static void tell(struct node_mount *mount, const struct err *err, const char *re
         if (!pod->object || !json_get(pod->references, key))
             continue;
         node_volumes_condition(pod, mount->name, err, reason);
-        if (pod->volumes_made)
+        if (pod->volumes_made && !pod->volumes_stale)
             continue;
         if (err)
             pod_volumes_failed(pod, err);

@@ -321,6 +321,7 @@ static void removal_begin(struct removal *removal)
     job->removal = removal;
     job->path = steal(&path);
     removal->busy = true;
+    loop_timer_stop(removal->timer);
     node_lane_run(removal->node->mount_lane, &job->job);
 }
 
@@ -349,6 +350,8 @@ static bool is_to_go(const struct node *node, const cJSON *persistent)
 static void on_removal_timer(void *arg)
 {
     struct removal *removal = arg;
+    if (removal->busy)
+        return;
     const struct cache_item *item = cache_get(removal->node->cache, "persistentvolumes", removal->name);
     auto_json object = item ? json_parse_trusted(item->bytes->data, item->bytes->len) : NULL;
     if (is_to_go(removal->node, object))

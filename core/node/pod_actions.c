@@ -216,13 +216,9 @@ static void on_started(void *arg, struct runtime_container *container, struct er
     runtime_container_free(container);
 }
 
-static void on_post_start(void *arg, struct pod *pod, const char *failure)
+static void on_post_start(struct pod *pod, struct container *c, const char *failure)
 {
-    struct container *c = arg;
-    if (!pod)
-        return;
-    pod_container_idle(pod, c);
-    c->plan.hook_needed = false;
+    c->plan.hook_needed = c->plan.post_start_running = false;
     if (failure) {
         pod_event(pod, c, "Warning", "FailedPostStartHook", "PostStartHook failed: %s", failure);
         pod_event(pod, c, "Normal", "Killing", "FailedPostStartHook");
@@ -244,7 +240,7 @@ void pod_container_action(struct pod *pod, enum plan_action_type type, size_t in
         pod->node->runtime->ops->start(pod->node->runtime, name, on_started,
                                        pod_call_new(pod, PLAN_START, index));
     } else {
-        c->plan.busy = true;
-        pod_handler_run(c, json_at(c->spec, "lifecycle.postStart"), 0, on_post_start, c);
+        c->plan.post_start_running = true;
+        pod_hook_run(c, json_at(c->spec, "lifecycle.postStart"), 0, on_post_start);
     }
 }

@@ -223,3 +223,27 @@ void pod_handler_run(struct container *c, const cJSON *handler, int64_t timeout_
         run_end(run, "the handler has no action");
     }
 }
+
+/* ---- hooks ---- */
+
+struct hook {
+    struct container *container; /* only while the pod is there */
+    unsigned attempt;
+    void (*done)(struct pod *pod, struct container *container, const char *failure);
+};
+
+static void on_hook(void *arg, struct pod *pod, const char *failure)
+{
+    struct hook *hook = arg;
+    if (pod && hook->container->attempt == hook->attempt)
+        hook->done(pod, hook->container, failure);
+    free(hook);
+}
+
+void pod_hook_run(struct container *c, const cJSON *handler, int64_t timeout_ms,
+                  void (*done)(struct pod *pod, struct container *container, const char *failure))
+{
+    struct hook *hook = NEW(struct hook);
+    *hook = (struct hook){.container = c, .attempt = c->attempt, .done = done};
+    pod_handler_run(c, handler, timeout_ms, on_hook, hook);
+}

@@ -265,8 +265,10 @@ static bool step(struct plan *plan, size_t i, bool may_create)
     if (is_running(c)) {
         if (c->failed)
             stop(plan, i, false);
-        else if (c->hook_needed)
+        else if (c->hook_needed && !c->post_start_running)
             add(plan, PLAN_POST_START, i);
+        else if (c->hook_needed)
+            return false;
         else
             return true;
         return false;

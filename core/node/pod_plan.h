@@ -26,9 +26,10 @@ struct plan_container {
     enum runtime_state state;
     int exit_code;
     bool image_ready;
-    bool failed;      /* it has to be stopped and started anew: a probe, a hook, a changed image */
-    bool started;     /* its startup probe has succeeded, or there is none */
-    bool hook_needed; /* postStart has not run yet */
+    bool failed;             /* it has to be stopped and started anew: a probe, a hook, a changed image */
+    bool started;            /* its startup probe has succeeded, or there is none */
+    bool hook_needed;        /* postStart has not run to its end yet */
+    bool post_start_running; /* it does not hold up the end of the container */
     bool has_pre_stop;
     /* How far stopping has got. */
     bool pre_stop_begun, pre_stop_running, signalled, killed;

@@ -39,11 +39,8 @@ static void say_killing(struct pod *pod, struct container *c)
         pod_event(pod, c, "Normal", "Killing", "Stopping container %s", c->name);
 }
 
-static void on_pre_stop(void *arg, struct pod *pod, const char *failure)
+static void on_pre_stop(struct pod *pod, struct container *c, const char *failure)
 {
-    struct container *c = arg;
-    if (!pod)
-        return;
     c->plan.pre_stop_running = false;
     if (failure && c->plan.exists && c->plan.state == RUNTIME_RUNNING)
         pod_event(pod, c, "Warning", "FailedPreStopHook", "PreStopHook failed: %s", failure);
@@ -56,7 +53,7 @@ static void pre_stop(struct pod *pod, struct container *c)
     c->plan.stop_at = stop_deadline(pod, c);
     c->plan.pre_stop_begun = c->plan.pre_stop_running = true;
     int64_t left = c->plan.stop_at - node_now(pod->node);
-    pod_handler_run(c, json_at(c->spec, "lifecycle.preStop"), left > 0 ? left : 1, on_pre_stop, c);
+    pod_hook_run(c, json_at(c->spec, "lifecycle.preStop"), left > 0 ? left : 1, on_pre_stop);
     pod_look(pod); /* the deadline holds meanwhile */
 }
 

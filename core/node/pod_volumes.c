@@ -122,7 +122,7 @@ static int link_files(const char *path, const cJSON *files, struct err **err)
     if (!names)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        if (str_starts(names[i], "..") || names[i][0] == '.')
+        if (str_starts(names[i], ".."))
             continue;
         auto_free char *link = mem_printf("%s/%s", path, names[i]);
         struct stat st;
@@ -154,8 +154,11 @@ static int make_files(const struct entry *entry, int64_t group, struct err **err
                    *data = mem_printf("%s/..data", entry->path);
     auto_free char *next = mem_printf("%s/..data_next", entry->path);
     char present[64] = "";
-    if (readlink(data, present, sizeof(present) - 1) > 0 && str_eq(present, version))
-        return 0;
+    bool switched = readlink(data, present, sizeof(present) - 1) > 0 && str_eq(present, version);
+    if (switched) { /* what comes after it may not have been reached */
+        remove_versions(entry->path, version);
+        return link_files(entry->path, entry->files, err);
+    }
     if (file_remove_tree(directory, err) < 0 || file_make_dirs(directory, 0755, err) < 0 ||
         write_files(directory, entry->files, group, err) < 0)
         return -1;
@@ -284,9 +287,16 @@ static void job_free(struct volumes_job *job)
     free(job);
 }
 
-void pod_volumes_failed(struct pod *pod, const struct err *err)
+/* A refresh of volumes that are in use is owed as much as their making. */
+static void try_again(struct pod *pod)
 {
     pod->volumes_retry_at = node_now(pod->node) + VOLUMES_RETRY_MS;
+    pod->volumes_stale = pod->volumes_made;
+}
+
+void pod_volumes_failed(struct pod *pod, const struct err *err)
+{
+    try_again(pod);
     if (!str_eq(pod->volumes_problem, err_message(err)))
         pod_event(pod, NULL, "Warning", "FailedMount", "MountVolume.SetUp failed: %s", err_message(err));
     free(pod->volumes_problem);
@@ -392,13 +402,12 @@ void pod_volumes_make(struct pod *pod)
     auto_err err = NULL;
     pod->volumes_stale = false;
     if (!pod_host_network(pod) && !pod->address.s_addr) {
-        pod->volumes_retry_at =
-            node_now(pod->node) + VOLUMES_RETRY_MS; /* /etc/hosts names it; the sandbox gets it */
+        try_again(pod); /* /etc/hosts names it; the sandbox gets it */
         pod_look(pod);
         return;
     }
     if (!pod_tokens_ready(pod)) {
-        pod->volumes_retry_at = node_now(pod->node) + VOLUMES_RETRY_MS; /* the answer brings it forward */
+        try_again(pod); /* the answer brings it forward */
         if (pod->token_problem) {
             err_set(&err, ERR_UNAVAILABLE, "%s", pod->token_problem);
             pod_volumes_failed(pod, err);
@@ -422,6 +431,8 @@ void pod_volumes_make(struct pod *pod)
         pod->volumes_busy = false;
         if (added < 0)
             pod_volumes_failed(pod, err);
+        else
+            pod->volumes_stale = pod->volumes_made;
         pod_call_end(job->call);
         job_free(job);
         pod_look(pod);

@@ -207,6 +207,15 @@ static void decide_outcome(struct pod *pod, const struct plan_pod *view)
     node_services_pod(pod->node->services, pod);
 }
 
+/* Now, or when the last try has become long enough ago. */
+static void refresh_volumes(struct pod *pod, int64_t *wake)
+{
+    if (pod->volumes_retry_at <= node_now(pod->node))
+        pod_volumes_make(pod);
+    else if (!*wake || pod->volumes_retry_at < *wake)
+        *wake = pod->volumes_retry_at;
+}
+
 static void look(struct pod *pod)
 {
     struct node *node = pod->node;
@@ -231,7 +240,7 @@ static void look(struct pod *pod)
         begin(pod, &actions[i]);
     if (pod->volumes_stale && pod->volumes_made && !pod->volumes_busy && !view.deleting && !view.gone &&
         !view.unknown)
-        pod_volumes_make(pod);
+        refresh_volumes(pod, &wake);
     if (wake)
         loop_timer_start_at(pod->wake, wake);
     else

@@ -287,6 +287,9 @@ static void test_only_the_object_that_is_meant(void **state)
     const char *target = MAPS "/c?fieldManager=a";
     auto_reply none = ask_type(w, "PATCH", target, APPLY, "{'metadata':{'name':'c','uid':'u'}}");
     assert_int_equal(none.status, 409);
+    auto_reply base = ask_type(w, "PATCH", target, APPLY, "{'metadata':{'generateName':'other-'}}");
+    assert_at(base, "metadata.name", "c");
+    expect(w, 200, "DELETE", MAPS "/c", NULL);
     auto_reply made = apply_data(w, "a", false, "{'x':'1'}");
     auto_reply name = ask_type(w, "PATCH", target, APPLY, "{'metadata':{'name':'other'}}");
     assert_int_equal(name.status, 400);

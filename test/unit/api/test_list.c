@@ -203,6 +203,22 @@ static void test_discovery(void **state)
     expect(w, 405, "POST", "/version", "{}");
 }
 
+/* A RoleBinding's namespace says nothing about kinds that are in none; and a node may read what is its own
+ * now. */
+static void test_past_of_others(void **state)
+{
+    struct world *w = *state;
+    expect(w, 400, "GET",
+           "/apis/minik8s.io/v1/past?resource=clusterrolebindings.rbac.authorization.k8s.io&namespace=default"
+           "&resourceVersion=2",
+           NULL);
+    struct http_client *node = world_as(w, "system:node:n1", "system:nodes", NULL);
+    auto_reply gone = ask_client(
+        w, node, "GET", "/apis/minik8s.io/v1/past?resource=pods&namespace=default&name=web-0&history=true",
+        NULL, NULL, NULL);
+    assert_int_equal(gone.status, 403);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +229,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_table, setup, teardown),
         cmocka_unit_test_setup_teardown(test_big_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_discovery, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_past_of_others, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,6 +114,14 @@ static void test_containers_in_order(void **state UNUSED)
     set_running(&view.containers[0]);
     view.containers[0].hook_needed = true;
     expect(&view, "run postStart 0, create 1");
+    view.containers[0].post_start_running = true;
+    expect(&view, "create 1");
+    view.containers[0].failed = true; /* also by what ends the pod: the hook holds nothing up */
+    expect(&view, "send the signal 0, create 1");
+    view.containers[0].stop_at = 500;
+    expect(&view, "kill 0, create 1");
+    view.containers[0].failed = view.containers[0].post_start_running = false;
+    view.containers[0].stop_at = 0;
     view.containers[1].retry_at = 5000; /* what cannot be made does not keep the next from it */
     view.containers[0].hook_needed = false;
     expect(&view, "create 2");

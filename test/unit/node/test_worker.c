@@ -1,5 +1,7 @@
 /* The worker against a fake machine: start, restart, failure, deletion, and the agent's death between any two
  * steps. */
+#include <sys/stat.h>
+
 #include "harness.h"
 
 #define ONE "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}"
@@ -571,6 +573,55 @@ static void test_token(void **state UNUSED)
     world_end(&w);
 }
 
+static void put_map(struct world *w, const char *data)
+{
+    auto_free char *text = mem_printf(
+        "{\"metadata\":{\"name\":\"m\",\"namespace\":\"default\",\"uid\":\"u\"},\"data\":%s}", data);
+    put_json(w, "configmaps", text);
+}
+
+static void expect_in_volume(struct world *w, const char *path, const char *wanted)
+{
+    auto_free char *text = read_in_volume(w, path);
+    assert_string_equal(text ? text : "(absent)", wanted);
+}
+
+/* A change that could not be written is tried again while the containers run; and an agent that was killed
+ * before the links were made makes them. */
+static void test_config_volume(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 23);
+    put_map(&w, "{\"a\":\"1\",\".hidden\":\"x\"}");
+    put_pod(&w, "p",
+            "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}],\"volumes\":[{\"name\":\"m\","
+            "\"configMap\":{\"name\":"
+            "\"m\"}}]}");
+    run_ms(&w, 1000);
+    assert_true(runs(&w, "p", "c"));
+    expect_in_volume(&w, "m/a", "1");
+    expect_in_volume(&w, "m/.hidden", "x");
+    auto_free char *obstacle = mem_printf("%s/volumes/uid-p/v/m/..data_next", w.directory);
+    auto_free char *link = mem_printf("%s/volumes/uid-p/v/m/a", w.directory);
+    auto_free char *hidden = mem_printf("%s/volumes/uid-p/v/m/.hidden", w.directory);
+    assert_int_equal(mkdir(obstacle, 0700), 0);
+    put_map(&w, "{\"a\":\"2\"}");
+    run_ms(&w, 1000);
+    assert_true(saw_event(&w, "FailedMount"));
+    expect_in_volume(&w, "m/a", "1");
+    assert_int_equal(rmdir(obstacle), 0);
+    run_ms(&w, 10000);
+    expect_in_volume(&w, "m/a", "2");
+    struct stat st;
+    assert_int_equal(lstat(hidden, &st), -1); /* no link to what is gone */
+    kill_agent(&w);
+    assert_int_equal(unlink(link), 0);
+    start_agent(&w);
+    run_ms(&w, 3000);
+    expect_in_volume(&w, "m/a", "2");
+    world_end(&w);
+}
+
 static void test_deadline(void **state UNUSED)
 {
     struct world w;
@@ -592,6 +643,7 @@ int main(void)
     json_init();
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_start),
                                        cmocka_unit_test(test_token),
+                                       cmocka_unit_test(test_config_volume),
                                        cmocka_unit_test(test_deadline),
                                        cmocka_unit_test(test_crash_backs_off),
                                        cmocka_unit_test(test_killed_is_restarted),
