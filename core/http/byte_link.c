@@ -3,8 +3,8 @@
  *
  * Invariants: callbacks are made from the loop, never from inside byte_link_send. While paused nothing is
  * read, so that the peer is held back by its own socket. After byte_link_close no callback is made: what is
- * queued goes out, our direction ends, and the peer's rest is read away, all within CLOSE_MS, so that no
- * reset overtakes the last bytes.
+ * queued goes out as long as the peer takes some of it within PATIENCE_MS; our direction ends, and the peer's
+ * rest is read away for CLOSE_MS, so that no reset overtakes the last bytes.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,6 +17,7 @@
 #define LOW_MARK (64u << 10)
 #define READS_A_TURN 16
 #define CLOSE_MS 2000
+#define PATIENCE_MS 10000
 
 struct byte_link {
     struct loop *loop;
@@ -67,8 +68,14 @@ static void read_some(struct byte_link *l)
     }
 }
 
+static void give_time(struct byte_link *l)
+{
+    loop_timer_start(l->deadline, byte_link_waiting(l) ? PATIENCE_MS : CLOSE_MS);
+}
+
 static void flush(struct byte_link *l)
 {
+    size_t before = l->out_at;
     while (!l->failed && l->out_at < l->out.len) {
         ssize_t n = l->duplex->ops->write(l->duplex, l->out.data + l->out_at, l->out.len - l->out_at);
         if (n < 0 && errno == EAGAIN)
@@ -78,6 +85,8 @@ static void flush(struct byte_link *l)
         else
             l->out_at += (size_t)n;
     }
+    if (l->detached && l->out_at != before)
+        give_time(l);
     if (l->failed || l->out_at == l->out.len) {
         str_clear(&l->out);
         l->out_at = 0;
@@ -150,6 +159,11 @@ size_t byte_link_send(struct byte_link *l, const void *data, size_t len)
     return l->out.len - l->out_at;
 }
 
+size_t byte_link_waiting(const struct byte_link *l)
+{
+    return l->out.len - l->out_at;
+}
+
 void byte_link_end(struct byte_link *l)
 {
     l->end_wanted = true;
@@ -169,6 +183,12 @@ void byte_link_close(struct byte_link *l)
         return;
     l->detached = true;
     l->end_wanted = true;
-    loop_timer_start(l->deadline, CLOSE_MS);
+    give_time(l);
     loop_timer_start(l->soon, 0);
+}
+
+void byte_link_drop(struct byte_link *l)
+{
+    l->failed = true;
+    byte_link_close(l);
 }

@@ -25,6 +25,8 @@ struct conn {
     gnutls_session_t tls;
     enum conn_state state;
     int64_t deadline_ms;
+    int unsent;       /* lingering: bytes that the kernel holds for the client, when it was looked at */
+    unsigned patient; /* and how often it was as many */
     unsigned fd_events, pair_events; /* as registered */
     bool fd_readable, fd_writable, pair_readable, pair_writable;
     bool client_eof;             /* no more bytes from the client; passed on */

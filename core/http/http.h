@@ -221,7 +221,10 @@ struct byte_link *byte_link_new(struct loop *loop, struct http_duplex *duplex,
 size_t byte_link_send(struct byte_link *link, const void *data, size_t len);
 void byte_link_end(struct byte_link *link); /* half close, after what is queued */
 void byte_link_pause(struct byte_link *link, bool paused);
-void byte_link_close(struct byte_link *link); /* flushes (2 s at most) and frees; no more callbacks */
+size_t byte_link_waiting(const struct byte_link *link);
+/* Flushes, for as long as the peer takes something at least every 10 s, and frees; no more callbacks. */
+void byte_link_close(struct byte_link *link);
+void byte_link_drop(struct byte_link *link); /* the same without flushing */
 
 /* ---- WebSocket (RFC 6455), for the end that speaks it (node, minikubectl) ---- */
 char *websocket_accept_key(const char *sec_websocket_key); /* caller frees */
@@ -248,8 +251,9 @@ struct websocket *websocket_new(struct loop *loop, struct http_duplex *duplex,
                                 const struct websocket_options *options);
 /* Queues; returns the bytes that wait: the caller pauses its source above 256 KiB until on_drain. */
 size_t websocket_send(struct websocket *ws, enum websocket_type type, const void *data, size_t len);
-void websocket_close(struct websocket *ws,
-                     unsigned code); /* flushes, sends CLOSE, frees in the end; no more callbacks */
+/* Flushes, for as long as the peer takes something at least every 10 s, sends CLOSE, frees in the end; no
+ * more callbacks. */
+void websocket_close(struct websocket *ws, unsigned code);
 void websocket_pause(struct websocket *ws, bool paused); /* stops on_message for data */
 
 /* ---- SPDY/3.1 for either end: many streams with headers on one connection, as Kubernetes uses it */
@@ -277,9 +281,14 @@ struct spdy_options {
     void (*on_closed)(void *arg); /* the connection is over; last call, after that of every stream */
     void *arg;
 };
-/* Takes the duplex. It ends either by on_closed, or by spdy_close. */
+/* Takes the duplex. It ends either by on_closed, or by spdy_close or spdy_finish. */
 struct spdy *spdy_new(struct loop *loop, struct http_duplex *duplex, const struct spdy_options *options);
-void spdy_close(struct spdy *spdy); /* what is queued goes out; no more callbacks, its streams are gone */
+/* No more callbacks, its streams are gone. What the connection has queued goes out, but not what still waits
+ * for a stream's window. */
+void spdy_close(struct spdy *spdy);
+/* No more callbacks either, but all that was sent goes out and every stream ends; then it is the peer that
+ * closes. Given up once the peer has taken nothing for 10 s. */
+void spdy_finish(struct spdy *spdy);
 void spdy_accept(struct spdy_stream *stream, const struct spdy_stream_ops *ops, void *arg);
 struct spdy_stream *spdy_open(struct spdy *spdy, const struct http_pair *headers, size_t count,
                               const struct spdy_stream_ops *ops, void *arg);

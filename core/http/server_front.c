@@ -10,11 +10,13 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -25,6 +27,7 @@
 
 #define EVENTS_A_ROUND 128
 #define ACCEPTS_A_ROUND 32
+#define LINGER_ROUNDS 5 /* in which a client that lingers takes nothing */
 #define THREAD_STACK_BYTES (512u << 10)
 #define PAIR_TAG 1u /* in the low bit of an event's pointer: it is the pair's */
 
@@ -223,6 +226,18 @@ static void accept_some(struct front *front)
     }
 }
 
+/* Closed now, what the kernel still holds for a client that reads late would be lost as soon as the client
+ * says something more. */
+static bool takes_more(struct conn *conn)
+{
+    int unsent = 0;
+    if (conn->state != CONN_LINGER || ioctl(conn->fd, SIOCOUTQ, &unsent) < 0 || unsent <= 0)
+        return false;
+    conn->patient = unsent == conn->unsent ? conn->patient + 1 : 1;
+    conn->unsent = unsent;
+    return conn->patient < LINGER_ROUNDS;
+}
+
 static int expire(struct list *list)
 {
     struct conn *conn;
@@ -230,7 +245,10 @@ static int expire(struct list *list)
         int64_t rest = conn->deadline_ms - now_ms();
         if (rest > 0)
             return (int)rest;
-        conn_kill(conn);
+        if (takes_more(conn))
+            set_deadline(conn, list, FRONT_LINGER_MS);
+        else
+            conn_kill(conn);
     }
     return -1;
 }

@@ -13,6 +13,8 @@
 #define HELD_LIMIT (1u << 20)       /* of all streams, from peers without windows */
 #define HELD_LIMIT_FLOW (16u << 20) /* from peers that keep to windows */
 #define DEFAULT_WINDOW 65536
+#define LOOK_MS 2000
+#define PATIENCE_MS 10000
 
 static void run(void *arg);
 
@@ -274,8 +276,12 @@ static void session_free(struct spdy *s)
 {
     if (s->ws)
         websocket_close(s->ws, 1000);
-    byte_link_close(s->link);
+    if (s->link && s->given_up)
+        byte_link_drop(s->link);
+    else
+        byte_link_close(s->link);
     loop_timer_free(s->soon);
+    loop_timer_free(s->deadline);
     spdy_codec_free(s->codec);
     str_free(&s->in);
     free(s);
@@ -340,6 +346,56 @@ void spdy_close(struct spdy *s)
     if (!s->over)
         spdy_send_pair(s, SPDY_GOAWAY, s->last_peer_id, 0);
     s->over = true;
+    loop_timer_start(s->soon, 0);
+}
+
+/* ---- finishing ---- */
+
+static size_t unsent(const struct spdy *s)
+{
+    const struct spdy_stream *stream;
+    size_t left = s->link ? byte_link_waiting(s->link) : s->waiting;
+    list_each (stream, &s->streams, node)
+        left += stream->out.len;
+    return left;
+}
+
+static void on_deadline(void *arg)
+{
+    struct spdy *s = arg;
+    size_t left = unsent(s);
+    s->idle_ms = left == s->left ? s->idle_ms + LOOK_MS : 0;
+    s->left = left;
+    if (s->idle_ms < PATIENCE_MS) {
+        loop_timer_start(s->deadline, LOOK_MS);
+        return;
+    }
+    s->over = s->given_up = true;
+    loop_timer_start(s->soon, 0);
+}
+
+static void drop_data(void *arg UNUSED, const char *data UNUSED, size_t len UNUSED)
+{
+}
+
+static void drop_event(void *arg UNUSED)
+{
+}
+
+void spdy_finish(struct spdy *s)
+{
+    static const struct spdy_stream_ops nobody = {drop_data, drop_event, NULL, drop_event};
+    struct spdy_stream *stream;
+    s->options.on_stream = NULL;
+    s->options.on_closed = NULL;
+    list_each (stream, &s->streams, node) {
+        stream->ops = stream->ops ? &nobody : NULL;
+        stream->paused = false;
+        spdy_end(stream);
+    }
+    s->left = unsent(s);
+    s->deadline = loop_timer_new(s->loop, on_deadline, s);
+    loop_timer_start(s->deadline, LOOK_MS);
     loop_timer_start(s->soon, 0);
 }
 

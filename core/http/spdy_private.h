@@ -49,9 +49,10 @@ struct spdy_stream {
 struct spdy {
     struct loop *loop;
     struct spdy_options options;
-    struct websocket *ws;   /* what carries the bytes: one of the two */
-    struct byte_link *link; /* NULL, both: gone */
-    struct loop_timer *soon;
+    struct websocket *ws;               /* what carries the bytes: one of the two */
+    struct byte_link *link;             /* NULL, both: gone */
+    struct loop_timer *soon, *deadline; /* deadline: NULL before spdy_finish */
+    size_t left, idle_ms; /* bytes that waited when it was looked at, and for how long as many */
     struct spdy_codec *codec;
     struct list streams;
     size_t n_streams, held;
@@ -60,7 +61,7 @@ struct spdy {
     uint32_t data_id;
     size_t data_left; /* of a data frame */
     bool data_end;
-    bool flow, settings_sent, paused, over, detached;
+    bool flow, settings_sent, paused, over, detached, given_up;
     int64_t window, initial_window;
     size_t taken, waiting; /* waiting: in the connection's queue, as of the last write or drain */
 };

@@ -4,8 +4,8 @@
  * Invariants: frames are read until the duplex would block, also while paused, so that PINGs are answered;
  * data that arrives while paused is held up to HELD_LIMIT, beyond which reading stops and unsolicited PONGs
  * keep the peer patient. Callbacks are made from the loop, never from inside websocket_send. After CLOSED or
- * websocket_close no callback is made; the rest (flushing, the closing handshake, at most CLOSE_MS) happens
- * unseen.
+ * websocket_close no callback is made; the rest (flushing, the closing handshake) happens unseen: what is
+ * queued goes out as long as the peer takes some of it within PATIENCE_MS, then CLOSE_MS are left.
  */
 #include <errno.h>
 #include <gnutls/crypto.h>
@@ -67,13 +67,18 @@ static void deliver(struct websocket *ws, enum websocket_type type, const char *
     ws->in_callback = false;
 }
 
+static void give_time(struct websocket *ws)
+{
+    loop_timer_start(ws->deadline, ws->out_at < ws->out.len ? PATIENCE_MS : CLOSE_MS);
+}
+
 /* No more callbacks; what is queued still goes out, then the connection ends. */
 static void detach(struct websocket *ws)
 {
     ws->detached = true;
     str_free(&ws->held);
     str_free(&ws->message);
-    loop_timer_start(ws->deadline, CLOSE_MS);
+    give_time(ws);
 }
 
 static void send_close(struct websocket *ws, unsigned code)
@@ -103,6 +108,7 @@ static void finish(struct websocket *ws, unsigned code, bool end_of_stream)
 
 static void flush(struct websocket *ws)
 {
+    bool moved = false;
     while (ws->out_at < ws->out.len) {
         ssize_t n = ws->duplex->ops->write(ws->duplex, ws->out.data + ws->out_at, ws->out.len - ws->out_at);
         if (n < 0 && errno == EAGAIN)
@@ -113,7 +119,10 @@ static void flush(struct websocket *ws)
             break;
         }
         ws->out_at += (size_t)n;
+        moved = true;
     }
+    if (moved && ws->detached)
+        give_time(ws);
     if (ws->out_at == ws->out.len) {
         str_clear(&ws->out);
         ws->out_at = 0;

@@ -490,6 +490,7 @@ struct node *node_new(const struct node_options *options, struct err **err)
     node->recorder = recorder_new(node->client, "minik8s-node", node->options.name);
     node->net_lane = node_lane_new(node->loop, options->pool);
     node->file_lane = node_lane_new(node->loop, options->pool);
+    node->usage_lane = node_lane_new(node->loop, options->pool);
     node->name_lane = node_lane_new(node->loop, options->pool);
     node->disk_lane = node_lane_new(node->loop, options->pool);
     node->net_retry = loop_timer_new(node->loop, on_net_retry, node);
@@ -545,6 +546,7 @@ void node_free(struct node *node)
     node_volumes_fini(node);
     node_lane_close(node->net_lane);
     node_lane_close(node->file_lane);
+    node_lane_close(node->usage_lane);
     node_lane_close(node->name_lane);
     node_lane_close(node->disk_lane);
     node_services_free(node->services);

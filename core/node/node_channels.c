@@ -12,7 +12,6 @@
 #include "node/node_internal.h"
 
 #define OPEN_MS 30000
-#define CLOSE_MS 2000
 #define WS_END 255
 
 struct place { /* of one stream of SPDY */
@@ -32,7 +31,6 @@ struct node_channels {
     struct place places[NODE_CHANNELS];
     struct loop_timer *deadline;
     unsigned opened;
-    bool closed; /* by the session: it hears nothing more */
 };
 
 static const char *const names[NODE_CHANNELS] = {"stdin", "stdout", "stderr", "error", "resize"};
@@ -47,16 +45,14 @@ static void channels_free(struct node_channels *c)
 static void client_gone(void *arg)
 {
     struct node_channels *c = arg;
-    if (!c->closed)
-        c->options.on_closed(c->options.arg);
+    c->options.on_closed(c->options.arg);
     channels_free(c);
 }
 
 static void on_deadline(void *arg)
 {
     struct node_channels *c = arg;
-    if (!c->closed)
-        log_info("node", "exec: the client did not open its streams");
+    log_info("node", "exec: the client did not open its streams");
     spdy_close(c->spdy);
     client_gone(c);
 }
@@ -80,8 +76,7 @@ static void on_message(void *arg, enum websocket_type type, const char *data, si
 static void on_drain(void *arg)
 {
     struct node_channels *c = arg;
-    if (!c->closed)
-        c->options.on_drain(c->options.arg);
+    c->options.on_drain(c->options.arg);
 }
 
 /* ---- SPDY ---- */
@@ -90,7 +85,7 @@ static void on_stream_data(void *arg, const char *data, size_t len)
 {
     struct place *place = arg;
     struct node_channels *c = place->channels;
-    if (!c->closed && (place->channel == NODE_STDIN || place->channel == NODE_RESIZE))
+    if (place->channel == NODE_STDIN || place->channel == NODE_RESIZE)
         c->options.on_data(c->options.arg, place->channel, data, len);
 }
 
@@ -98,7 +93,7 @@ static void on_stream_end(void *arg)
 {
     struct place *place = arg;
     struct node_channels *c = place->channels;
-    if (!c->closed && place->channel == NODE_STDIN)
+    if (place->channel == NODE_STDIN)
         c->options.on_end(c->options.arg);
 }
 
@@ -235,16 +230,9 @@ void node_channels_pause(struct node_channels *c, bool paused)
 
 void node_channels_close(struct node_channels *c)
 {
-    c->closed = true;
-    if (c->ws) {
+    if (c->ws)
         websocket_close(c->ws, 1000);
-        channels_free(c);
-    } else if (c->spdy) { /* the client closes the connection once it has read all ends */
-        for (size_t i = 0; i < NODE_CHANNELS; i++)
-            if (c->places[i].stream)
-                spdy_end(c->places[i].stream);
-        loop_timer_start(c->deadline, CLOSE_MS);
-    } else { /* never upgraded */
-        channels_free(c);
-    }
+    else if (c->spdy) /* the client closes the connection once it has read all ends */
+        spdy_finish(c->spdy);
+    channels_free(c);
 }

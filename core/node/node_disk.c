@@ -11,7 +11,9 @@
 #include "base/log.h"
 #include "node/node_internal.h"
 
-#define FILE_MAX_BYTES (8u << 20)
+/* A pod may refer to as many ConfigMaps and Secrets of 1 MiB as its volumes name, and JSON writes six bytes
+ * for some: what was written must be read. */
+#define FILE_MAX_BYTES ((size_t)2 << 30)
 
 struct disk_job {
     struct node_job job;

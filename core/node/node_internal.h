@@ -165,6 +165,7 @@ struct node {
     struct node_lane *net_lane, *file_lane, *name_lane,
         *disk_lane;               /* disk: so that an fsync never delays a start */
     struct node_lane *mount_lane; /* a server that hangs delays nothing else */
+    struct node_lane *usage_lane; /* large volumes delay no pod's start */
     struct map mounts, removals;  /* volume → struct node_mount; volume → struct removal */
     struct loop_fd *mount_watch;  /* of mount_fd, /proc/self/mountinfo */
     int mount_fd;
@@ -551,6 +552,8 @@ int node_log_file_open(const char *path, const struct node_log_file *file); /* -
 /* Gives a number to the file that grows, prepares the next one and removes those that max_bytes of newer ones
  * follow, the one that grows not counted. The size of the file that grows; -1: there is none. */
 int64_t node_log_files_keep(const char *path, int64_t max_bytes);
+/* The next file, empty and with that number; false: there is none. Part of node_log_files_keep. */
+bool node_log_files_make_spare(const char *path, uint64_t number);
 void node_log_files_close(const char *path);  /* it will not grow: the next file is not needed */
 void node_log_files_forget(const char *path); /* logs of the attempts before the previous one */
 /* node_rotation.c */

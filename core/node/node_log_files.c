@@ -118,12 +118,32 @@ static uint64_t name_live(const char *path, struct node_log_files *files)
     return link(path, name) == 0 ? number : 0;
 }
 
-/* False: the monitor turns the log over at this moment, or the disk is full; its next file comes without. */
-static bool make_spare(const char *path, uint64_t number)
+static bool are_one_file(const char *a, const char *b)
+{
+    struct stat left, right;
+    return stat(a, &left) == 0 && stat(b, &right) == 0 && left.st_ino == right.st_ino &&
+           left.st_dev == right.st_dev;
+}
+
+static int create_new(const char *name)
+{
+    return open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
+/* False: the monitor turns the log over at this moment, or the disk is full; its next file comes without.
+ * A file of that number may be the log that is written to since a moment ago: that one stays as it is. */
+bool node_log_files_make_spare(const char *path, uint64_t number)
 {
     auto_free char *name = numbered(path, number), *spare = mem_printf("%s.tmp", path);
-    auto_fd fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd >= 0 && link(name, spare) == 0)
+    auto_fd fd = create_new(name);
+    if (fd < 0 && errno == EEXIST) {
+        if (are_one_file(name, spare) || are_one_file(name, path) || unlink(name) < 0)
+            return false;
+        fd = create_new(name);
+    }
+    if (fd < 0)
+        return false;
+    if (link(name, spare) == 0)
         return true;
     unlink(name);
     return false;
@@ -161,7 +181,7 @@ int64_t node_log_files_keep(const char *path, int64_t max_bytes)
         has_spare = false;
     }
     if (number && !has_spare)
-        make_spare(path, number + 1);
+        node_log_files_make_spare(path, number + 1);
     prune(path, &files, number, max_bytes);
     free(files.files);
     return live.st_size;

@@ -4,7 +4,8 @@
  * know no quota of a directory. A pod over its limit fails as Evicted; when nothing of it runs any more its
  * limited volumes are emptied. (Volumes in memory are limited by their file system.)
  */
-#include <fts.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -15,6 +16,7 @@
 
 #define MEASURE_MS 3000
 #define BLOCK_BYTES 512
+#define DEPTH_MAX 256 /* a descriptor each; what is deeper counts as too much */
 
 struct limited {
     char *name, *path, *text; /* text: the limit as it was written */
@@ -31,18 +33,56 @@ struct usage_job {
 
 /* ---- on the pool */
 
-/* Bytes that the files take on the disk; a file with several names counts once for each. */
+struct measurement {
+    dev_t device;
+    int64_t bytes;
+    bool too_deep;
+};
+
+static void measure_directory(struct measurement *m, int fd, unsigned depth);
+
+static void measure_entry(struct measurement *m, int parent, const char *name, unsigned depth)
+{
+    struct stat st;
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != m->device)
+        return; /* it has gone, or is mounted */
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+        m->bytes += st.st_blocks * BLOCK_BYTES;
+    if (!S_ISDIR(st.st_mode))
+        return;
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0)
+        measure_directory(m, fd, depth + 1);
+}
+
+/* Takes the descriptor. By descriptors, because a path reaches no further than PATH_MAX. */
+static void measure_directory(struct measurement *m, int fd, unsigned depth)
+{
+    DIR *stream = depth > DEPTH_MAX ? NULL : fdopendir(fd);
+    if (!stream) {
+        m->too_deep |= depth > DEPTH_MAX;
+        fd_cleanup(&fd);
+        return;
+    }
+    for (struct dirent *entry; !m->too_deep && (entry = readdir(stream));)
+        if (!str_eq(entry->d_name, ".") && !str_eq(entry->d_name, ".."))
+            measure_entry(m, dirfd(stream), entry->d_name, depth);
+    closedir(stream);
+}
+
+/* Bytes that the files take on the disk; a file with several names counts once for each. INT64_MAX: nested
+ * too deep to be measured. */
 static int64_t measure(const char *path)
 {
-    char *const paths[] = {(char *)path, NULL};
-    int64_t bytes = 0;
-    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
-    for (FTSENT *entry; walk && (entry = fts_read(walk));)
-        if (entry->fts_info == FTS_F || entry->fts_info == FTS_D)
-            bytes += entry->fts_statp->st_blocks * BLOCK_BYTES;
-    if (walk)
-        fts_close(walk);
-    return bytes;
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        fd_cleanup(&fd);
+        return 0;
+    }
+    struct measurement m = {.device = st.st_dev, .bytes = st.st_blocks * BLOCK_BYTES};
+    measure_directory(&m, fd, 1);
+    return m.too_deep ? INT64_MAX : m.bytes;
 }
 
 static void usage_work(struct node_job *base)
@@ -125,7 +165,8 @@ static void run(struct pod *pod, bool empty)
     job->job.done = usage_done;
     job->empty = empty;
     job->call = pod_call_new(pod, PLAN_VOLUMES_MAKE, 0);
-    node_lane_run(pod->node->file_lane, &job->job);
+    /* Removing keeps its order with what else is made and removed for the pod. */
+    node_lane_run(empty ? pod->node->file_lane : pod->node->usage_lane, &job->job);
 }
 
 void pod_usage_measure(struct pod *pod)

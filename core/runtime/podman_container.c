@@ -172,14 +172,51 @@ static void list_op_step(struct list_op *op)
     free(op);
 }
 
+struct list_item {
+    struct list_op *op;
+    cJSON *entry;
+};
+
+/* The service is gone, or does not answer. */
+static bool is_of_the_service(enum err_code code)
+{
+    return code == ERR_CANCELLED || code == ERR_UNAVAILABLE || code == ERR_TIMEOUT || code == ERR_IO;
+}
+
+/* One container that podman cannot describe does not hide the others. What the list says is enough to remove
+ * it. */
+static struct runtime_container *describe_as_listed(struct podman *p, const cJSON *entry,
+                                                    const struct err *problem)
+{
+    struct runtime_container *container = podman_reply_listed(entry, NULL);
+    if (!container) {
+        log_error("runtime", "a container is left out: %s", err_message(problem));
+        return NULL;
+    }
+    podman_record_update(p, container);
+    struct podman_record *record = podman_record_get(p, container->name);
+    if (!record->unreadable)
+        log_error("runtime", "%s: only what podman's list says of it is known: %s", container->name,
+                  err_message(problem));
+    record->unreadable = true;
+    return container;
+}
+
 static void on_list_item(void *arg, struct runtime_container *container, struct err *err)
 {
-    struct list_op *op = arg;
+    struct list_item *item = arg;
+    struct list_op *op = item->op;
+    enum err_code code = err_code(err);
     op->open--;
+    /* One that has gone meanwhile is no failure. */
+    if (!container && code != ERR_NOT_FOUND && !is_of_the_service(code))
+        container = describe_as_listed(op->podman, item->entry, err);
+    else if (!container && code != ERR_NOT_FOUND && !op->error)
+        op->error = err_copy(err);
     if (container)
         op->containers[op->count++] = container;
-    else if (err_code(err) != ERR_NOT_FOUND && !op->error) /* one that has gone meanwhile is no failure */
-        op->error = err_copy(err);
+    cJSON_Delete(item->entry);
+    free(item);
     list_op_step(op);
 }
 
@@ -199,7 +236,9 @@ static void on_listed(void *arg, const struct http_response *response, cJSON *js
             if (!id)
                 continue;
             op->open++;
-            podman_op_inspect(&op->podman->base, id, on_list_item, op);
+            struct list_item *one = NEW(struct list_item);
+            *one = (struct list_item){op, json_copy(item)};
+            podman_op_inspect(&op->podman->base, id, on_list_item, one);
         }
     op->open--;
     list_op_step(op);

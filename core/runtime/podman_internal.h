@@ -72,6 +72,8 @@ void podman_spec_join(cJSON *body, const struct runtime_spec *spec, const struct
 /* ERR from a failed answer: `what` says what was tried. Always returns -1. */
 int podman_reply_error(const struct http_response *response, const char *what, struct err **err);
 struct runtime_container *podman_reply_container(const cJSON *inspected, struct err **err); /* caller owns */
+/* The less that a list's entry says, for a container that podman cannot describe. */
+struct runtime_container *podman_reply_listed(const cJSON *listed, struct err **err); /* caller owns */
 /* A pull's JSON lines: the image id (caller frees), or NULL and the registry's error. */
 char *podman_reply_pull(const char *text, size_t len, const char *reference, struct err **err);
 cJSON *podman_reply_images(const cJSON *listed);                  /* Node.status.images; caller owns */
@@ -108,6 +110,7 @@ struct podman_record {
     bool sandbox, oom, oom_read, died;
     bool own;           /* a sandbox without podman: podman_sandbox.c */
     bool started;       /* by this process, so its end must be told */
+    bool unreadable;    /* podman could not describe it: said once */
     int exit_code;      /* -1: not known */
     int pid, pidfd;     /* pidfd -1: not watched */
     unsigned questions; /* asked of podman since the process ended */

@@ -127,6 +127,30 @@ static void read_labels(struct runtime_container *container, const cJSON *labels
     }
 }
 
+struct runtime_container *podman_reply_listed(const cJSON *json, struct err **err)
+{
+    const char *id = json_string(json, "Id"), *name = json_string(json, "Names[0]");
+    const char *state = json_string(json, "State");
+    if (!id || !name || !state) {
+        err_set(err, ERR_INTERNAL, "podman's list of containers has no Id, Names or State");
+        return NULL;
+    }
+    struct runtime_container *c = NEW(struct runtime_container);
+    c->id = mem_strdup(id);
+    c->name = mem_strdup(name);
+    c->image = mem_strdup(json_string_or(json, "Image", ""));
+    c->image_id = mem_strdup(json_string_or(json, "ImageID", ""));
+    c->state = state_of(state);
+    c->pid = c->state == RUNTIME_RUNNING ? (int)json_int(json, "Pid", 0) : 0;
+    c->exit_code = c->state == RUNTIME_EXITED ? (int)json_int(json, "ExitCode", 0) : 0;
+    c->stop_signal = SIGTERM;
+    c->created_ns = parse_time(json, "Created");
+    c->started_ns = json_int(json, "StartedAt", 0) * 1000000000;
+    c->finished_ns = c->state == RUNTIME_EXITED ? json_int(json, "ExitedAt", 0) * 1000000000 : 0;
+    read_labels(c, json_get(json, "Labels"));
+    return c;
+}
+
 struct runtime_container *podman_reply_container(const cJSON *json, struct err **err)
 {
     const char *id = json_string(json, "Id"), *name = json_string(json, "Name");

@@ -308,6 +308,34 @@ static void raw_rubbish_gets_a_status_object(void **state)
     }
 }
 
+/* The server has said all and closed; what the kernel holds for a client that reads late is not lost because
+ * the client says something meanwhile. */
+static void who_reads_late_gets_the_rest(void **state)
+{
+    struct world *w = *state;
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(http_server_port(w->server)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    auto_fd fd = socket(AF_INET, SOCK_STREAM, 0);
+    int small = 8192;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    static const char text[] = "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert_int_equal(send(fd, text, sizeof text - 1, MSG_NOSIGNAL), sizeof text - 1);
+    size_t got = 0;
+    char block[4096];
+    ssize_t n = 0;
+    while (got < (20u << 20) - (40u << 10) && (n = recv(fd, block, sizeof block, 0)) > 0)
+        got += (size_t)n;
+    sleep(4);
+    assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+    usleep(100000);
+    while ((n = recv(fd, block, sizeof block, 0)) > 0)
+        got += (size_t)n;
+    assert_int_equal(n, 0);
+    assert_true(got > 20u << 20);
+}
+
 static void feed(struct world *w, const char *text, bool end)
 {
     pthread_mutex_lock(&w->lock);
@@ -434,6 +462,7 @@ int main(void)
         BOTH(answers_from_another_thread),
         BOTH(refusals_are_status_objects),
         cmocka_unit_test_setup_teardown(raw_rubbish_gets_a_status_object, setup_plain, teardown),
+        cmocka_unit_test_setup_teardown(who_reads_late_gets_the_rest, setup_plain, teardown),
         BOTH(streams_sleep_and_wake),
         BOTH(a_dead_client_of_a_sleeping_stream_is_noticed),
         BOTH(ending_the_server_ends_everything),

@@ -128,12 +128,17 @@ static int start_raw(void **state)
     return start(state, false, false);
 }
 
-static void settle(struct world *w)
+static void wait_ms(struct world *w, int64_t ms)
 {
     struct loop_timer *timer = loop_timer_new(w->loop, test_loop_late, w->loop);
-    loop_timer_start(timer, 20);
+    loop_timer_start(timer, ms);
     loop_run(w->loop);
     loop_timer_free(timer);
+}
+
+static void settle(struct world *w)
+{
+    wait_ms(w, 20);
 }
 
 static int finish(void **state)
@@ -369,6 +374,74 @@ static void without_settings_no_windows(void **state)
     assert_int_equal(w->server.bytes[0], 2 << 20);
 }
 
+/* Reads frames until none comes; the bytes of data, and how many streams ended. */
+static size_t read_frames(struct world *w, unsigned *ends)
+{
+    size_t got = 0;
+    auto_str body = {0};
+    *ends = 0;
+    for (;;) {
+        unsigned char head[8];
+        for (int i = 0; i < 10 && recv(w->peer, head, 8, MSG_PEEK) < 8; i++)
+            settle(w);
+        if (recv(w->peer, head, 8, MSG_PEEK) < 8)
+            return got;
+        assert_int_equal(read(w->peer, head, 8), 8);
+        size_t len = (size_t)head[5] << 16 | (size_t)head[6] << 8 | head[7];
+        str_reserve(&body, len + 1);
+        for (size_t at = 0; at < len;) {
+            ssize_t n = read(w->peer, body.data + at, len - at);
+            if (n == 0)
+                return got;
+            at += n > 0 ? (size_t)n : 0;
+            if (n < 0)
+                settle(w);
+        }
+        if (head[0] & 0x80)
+            continue;
+        got += len;
+        *ends += head[4] & 1;
+    }
+}
+
+static void send_much(struct world *w)
+{
+    auto_free char *chunk = mem_alloc(1 << 20);
+    put_syn(w, 1, 0);
+    put_syn(w, 3, 0);
+    settle(w);
+    spdy_send(w->server.streams[0], chunk, 1 << 20);
+    spdy_send(w->server.streams[1], "status", 6);
+    spdy_finish(w->server.spdy);
+    w->server.spdy = NULL;
+}
+
+static void who_reads_late_gets_the_rest(void **state)
+{
+    struct world *w = *state;
+    unsigned ends;
+    send_much(w);
+    wait_ms(w, 5000);
+    assert_int_equal(read_frames(w, &ends), (1 << 20) + 6);
+    assert_int_equal(ends, 2);
+    put_data(w, 1, 1, "for nobody", 10);
+    put_syn(w, 5, 0);
+    settle(w);
+    assert_true(recv(w->peer, &ends, 1, MSG_PEEK) > 0); /* refused; it is for the peer to close */
+    assert_string_equal(str_c(&w->server.log), "(streamtype=data;) (streamtype=data;) ");
+}
+
+/* A stream's window is shut, or nobody reads: it is given up after a while. */
+static void who_never_reads_is_dropped(void **state)
+{
+    struct world *w = *state;
+    unsigned ends;
+    send_much(w);
+    wait_ms(w, 12500); /* looked at every 2 s */
+    assert_true(read_frames(w, &ends) < 1 << 20);
+    assert_int_equal(recv(w->peer, &ends, 1, MSG_PEEK), 0);
+}
+
 static void bytes_may_come_one_by_one(void **state)
 {
     struct world *w = *state;
@@ -511,6 +584,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(closing_inside_a_callback, start_both, finish),
         cmocka_unit_test_setup_teardown(what_kubectl_sends, start_raw, finish),
         cmocka_unit_test_setup_teardown(without_settings_no_windows, start_raw, finish),
+        cmocka_unit_test_setup_teardown(who_reads_late_gets_the_rest, start_raw, finish),
+        cmocka_unit_test_setup_teardown(who_never_reads_is_dropped, start_raw, finish),
         cmocka_unit_test_setup_teardown(bytes_may_come_one_by_one, start_raw, finish),
         cmocka_unit_test_setup_teardown(streams_have_limits, start_raw, finish),
         cmocka_unit_test_setup_teardown(breaking_the_protocol_ends_it, start_raw, finish),

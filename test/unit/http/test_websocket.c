@@ -68,12 +68,17 @@ static int start_client(void **state)
 }
 
 /* Runs what is due now and within the next milliseconds. */
-static void settle(struct world *w)
+static void wait_ms(struct world *w, int64_t ms)
 {
     struct loop_timer *timer = loop_timer_new(w->loop, test_loop_late, w->loop);
-    loop_timer_start(timer, 20);
+    loop_timer_start(timer, ms);
     loop_run(w->loop);
     loop_timer_free(timer);
+}
+
+static void settle(struct world *w)
+{
+    wait_ms(w, 20);
 }
 
 static int finish(void **state)
@@ -234,6 +239,51 @@ static void a_slow_reader_fills_and_drains_the_queue(void **state)
     assert_true(w->drained);
 }
 
+/* Reads until the end of the stream, or until nothing comes; `last`: the bytes before. */
+static size_t read_all(struct world *w, int peer, char last[4])
+{
+    auto_free char *sink = mem_alloc(1 << 20);
+    size_t got = 0;
+    for (int empty = 0; empty < 200;) {
+        ssize_t n = read(peer, sink, 1 << 20);
+        if (n == 0)
+            return got;
+        if (n >= 4)
+            memcpy(last, sink + n - 4, 4);
+        got += n > 0 ? (size_t)n : 0;
+        empty = n > 0 ? 0 : empty + 1;
+        settle(w);
+    }
+    fail_msg("the connection stays open after %zu bytes", got);
+    return 0;
+}
+
+/* What is queued when it is closed is for those who read late, too, but not for those who never read. */
+static void who_reads_late_gets_the_rest(void **state)
+{
+    struct world *w = *state;
+    auto_free char *block = mem_alloc(60000);
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    const struct websocket_options options = {.on_message = on_message, .on_drain = on_drain, .arg = w};
+    struct websocket *other = websocket_new(w->loop, http_duplex_from_fd(pair[0]), &options);
+    size_t sent = 4; /* CLOSE */
+    for (int i = 0; i < 20; i++, sent += 60004) {
+        websocket_send(w->ws, WEBSOCKET_BINARY, block, 60000);
+        websocket_send(other, WEBSOCKET_BINARY, block, 60000);
+    }
+    websocket_close(w->ws, 1000);
+    websocket_close(other, 1000);
+    w->ws = NULL;
+    wait_ms(w, 5000);
+    char last[4] = "";
+    assert_int_equal(read_all(w, w->peer, last), sent);
+    assert_memory_equal(last, "\x88\x02\x03\xe8", 4);
+    wait_ms(w, 5500);
+    assert_true(read_all(w, pair[1], last) < sent);
+    close(pair[1]);
+}
+
 static void the_end_of_the_stream_is_told_once(void **state)
 {
     struct world *w = *state;
@@ -260,6 +310,7 @@ int main(void)
         SERVER(breaking_the_protocol_ends_it),
         SERVER(pings_are_answered_while_paused),
         CLIENT(a_slow_reader_fills_and_drains_the_queue),
+        SERVER(who_reads_late_gets_the_rest),
         SERVER(the_end_of_the_stream_is_told_once),
         cmocka_unit_test(the_key_is_the_rfcs),
     };

@@ -236,6 +236,32 @@ static void expect_files(struct world *w, size_t expected)
     free(files.files);
 }
 
+/* The monitor turned the log over after somebody looked: the number that is to be given is the log's own. */
+static void test_live_file_is_never_cut(void **state UNUSED)
+{
+    struct world w;
+    begin_world(&w);
+    write_log(&w, 0, "w", T("10") " stdout F one\n");
+    keep(&w, 1000);
+    turn_over(&w);
+    write_log(&w, 0, "a", T("20") " stdout F two\n");
+    auto_free char *path = log_path(&w, 0), *second = mem_printf("%s.2", path),
+                   *third = mem_printf("%s.3", path);
+    assert_false(node_log_files_make_spare(path, 2));
+    expect_log(&w, "", "one\ntwo\n");
+    FILE *stale = fopen(third, "w"); /* of an agent that was killed before it gave the second name */
+    assert_non_null(stale);
+    fputs("stale", stale);
+    assert_int_equal(fclose(stale), 0);
+    keep(&w, 1000);
+    struct stat st;
+    assert_int_equal(stat(third, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    assert_true(file_exists(second));
+    expect_log(&w, "", "one\ntwo\n");
+    world_end(&w);
+}
+
 static void test_several_files(void **state UNUSED)
 {
     struct world w;
@@ -464,12 +490,19 @@ static void test_last_words(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options),          cmocka_unit_test(test_strange_files),
-        cmocka_unit_test(test_previous),         cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_rotation),         cmocka_unit_test(test_agent_ends),
-        cmocka_unit_test(test_strangers),        cmocka_unit_test(test_node_deleted),
-        cmocka_unit_test(test_last_words),       cmocka_unit_test(test_several_files),
-        cmocka_unit_test(test_no_hole),          cmocka_unit_test(test_follow_over_files),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_strange_files),
+        cmocka_unit_test(test_previous),
+        cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_agent_ends),
+        cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_node_deleted),
+        cmocka_unit_test(test_last_words),
+        cmocka_unit_test(test_several_files),
+        cmocka_unit_test(test_live_file_is_never_cut),
+        cmocka_unit_test(test_no_hole),
+        cmocka_unit_test(test_follow_over_files),
         cmocka_unit_test(test_agent_turns_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

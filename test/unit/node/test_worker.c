@@ -4,6 +4,9 @@
 
 #include "harness.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #define ONE "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}"
 #define RUN(w) run_ms(&(w), 3000)
 
@@ -407,6 +410,80 @@ static void test_server_away(void **state UNUSED)
     world_end(&w);
 }
 
+/* What the pod refers to makes its file larger than any single object may be. */
+static void test_large_pod_file(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 12);
+    auto_free char *value = mem_alloc((1 << 20) + 1);
+    memset(value, 'x', 1 << 20);
+    auto_str spec = {0};
+    str_add(&spec, "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}],\"volumes\":[");
+    for (int i = 0; i < 9; i++) {
+        auto_free char *map = mem_printf("{\"metadata\":{\"name\":\"m%d\",\"namespace\":\"default\",\"uid\":"
+                                         "\"u%d\"},\"data\":{\"k\":\"%s\"}}",
+                                         i, i, value);
+        put_json(&w, "configmaps", map);
+        str_addf(&spec, "%s{\"name\":\"v%d\",\"configMap\":{\"name\":\"m%d\"}}", i ? "," : "", i, i);
+    }
+    str_add(&spec, "]}");
+    put_pod(&w, "p", str_c(&spec));
+    run_ms(&w, 2000);
+    assert_true(runs(&w, "p", "c"));
+    http_local_client_cut(w.http, true);
+    kill_agent(&w);
+    start_agent(&w);
+    fake_machine_reboot(w.machine);
+    kill_agent(&w);
+    start_agent(&w);
+    run_ms(&w, 5000);
+    assert_true(runs(&w, "p", "c"));
+    world_end(&w);
+}
+
+/* Makes `depth` directories in one another below the volume of the pod, and a file of 2 MiB in the last. */
+static void fill_deep(struct world *w, const char *pod, unsigned depth, const char *name)
+{
+    auto_free char *path = mem_printf("%s/volumes/uid-%s/v/v", w->directory, pod);
+    int fd = open(path, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    for (unsigned i = 0; i < depth; i++) {
+        assert_int_equal(mkdirat(fd, name, 0700), 0);
+        int next = openat(fd, name, O_RDONLY | O_DIRECTORY);
+        assert_true(next >= 0);
+        close(fd);
+        fd = next;
+    }
+    int file = openat(fd, "file", O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(posix_fallocate(file, 0, 2 << 20), 0);
+    close(file);
+    close(fd);
+}
+
+/* A limit of a volume cannot be passed by hiding what is in it. */
+static void test_deep_volumes(void **state UNUSED)
+{
+    static const char spec[] = "{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{\"sizeLimit\":\"1Mi\"}}],"
+                               "\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"volumeMounts\":[{"
+                               "\"name\":\"v\",\"mountPath\":\"/v\"}]}]}";
+    struct world w;
+    world_begin(&w, 12);
+    put_pod(&w, "long", spec);
+    put_pod(&w, "deep", spec);
+    put_pod(&w, "empty", spec);
+    run_ms(&w, 2000);
+    auto_free char *name = mem_alloc(201);
+    memset(name, 'd', 200);
+    fill_deep(&w, "long", 25, name); /* beyond PATH_MAX */
+    fill_deep(&w, "deep", 1000, "d");
+    run_ms(&w, 60000);
+    assert_string_equal(phase(&w, "long"), "Failed");
+    assert_string_equal(phase(&w, "deep"), "Failed");
+    assert_string_equal(json_string_or(pod_of(&w, "deep"), "status.reason", ""), "Evicted");
+    assert_string_equal(phase(&w, "empty"), "Running");
+    world_end(&w);
+}
+
 /* An empty store, another cluster, a restored store: nothing is removed. */
 static void test_untrusted_server(void **state UNUSED)
 {
@@ -660,6 +737,8 @@ int main(void)
                                        cmocka_unit_test(test_drain_is_bounded),
                                        cmocka_unit_test(test_forced),
                                        cmocka_unit_test(test_server_away),
+                                       cmocka_unit_test(test_large_pod_file),
+                                       cmocka_unit_test(test_deep_volumes),
                                        cmocka_unit_test(test_untrusted_server),
                                        cmocka_unit_test(test_kill_between_steps),
                                        cmocka_unit_test(test_faults)};

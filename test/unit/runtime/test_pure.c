@@ -13,7 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../support/exchange.c"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "runtime/podman_internal.h"
 
@@ -311,6 +313,78 @@ static void test_configuration(void **state)
     assert_int_equal(file_remove_tree(base, NULL), 0);
 }
 
+/* ---- a list, of which podman cannot describe one */
+
+static void on_request(void *arg, struct http_exchange *x)
+{
+    const bool *away = arg;
+    static const char list[] =
+        "[{\"Id\":\"i1\"},{\"Id\":\"i3\"},{\"Id\":\"i2\",\"Names\":[\"broken\"],\"State\":\"exited\","
+        "\"ExitCode\":3,\"ExitedAt\":7,\"Labels\":{\"io.minik8s.pod.uid\":\"u\"}}]";
+    static const char whole[] = "{\"Id\":\"i1\",\"Name\":\"whole\",\"State\":{\"Status\":\"created\"}}";
+    static const char problem[] = "{\"message\":\"layer not known\"}";
+    const char *path = x->request.path;
+    const char *text = strstr(path, "/i1/") ? whole : strstr(path, "containers/json") ? list : problem;
+    int status = text != problem ? 200 : strstr(path, "/i3/") ? 404 : 500;
+    if (*away && text == problem) {
+        text = "{\"message\":\"no such host\"}"; /* means unavailable */
+        status = 500;
+    }
+    http_respond(x, status, "application/json", bytes_from(text, strlen(text)), NULL, 0);
+}
+
+struct listed {
+    struct runtime_container **containers;
+    size_t count, answers;
+    enum err_code code;
+};
+
+static void on_list(void *arg, struct runtime_container **containers, size_t count, struct err *err)
+{
+    struct listed *listed = arg;
+    *listed = (struct listed){containers, count, listed->answers + 1, err_code(err)};
+}
+
+static void test_list_without_description(void **state)
+{
+    (void)state;
+    bool away = false;
+    struct listed listed = {0};
+    struct podman p = {.options = options, .up = true, .loop = loop_new_virtual(1), .inotify = -1};
+    const struct http_local_identity nobody = {0};
+    p.http = http_local_client_new(p.loop, on_request, &away, &nobody);
+    list_init(&p.waiting);
+    list_init(&p.active);
+    list_init(&p.ready);
+    map_init(&p.records, podman_record_free);
+    log_set_silent(1);
+    podman_op_list(&p.base, on_list, &listed);
+    loop_run_until(p.loop, 1000);
+    assert_int_equal(listed.answers, 1);
+    assert_int_equal(listed.code, ERR_NONE);
+    assert_int_equal(listed.count, 2);
+    bool first = strcmp(listed.containers[0]->name, "broken") == 0;
+    const struct runtime_container *broken = listed.containers[!first];
+    assert_string_equal(broken->name, "broken");
+    assert_string_equal(broken->id, "i2");
+    assert_int_equal(broken->state, RUNTIME_EXITED);
+    assert_int_equal(broken->exit_code, 3);
+    assert_int_equal(broken->finished_ns, 7000000000);
+    assert_string_equal(runtime_container_label(broken, "io.minik8s.pod.uid"), "u");
+    for (size_t i = 0; i < listed.count; i++)
+        runtime_container_free(listed.containers[i]);
+    free(listed.containers);
+    away = true; /* nothing is known of the machine then */
+    podman_op_list(&p.base, on_list, &listed);
+    loop_run_until(p.loop, 2000);
+    assert_int_equal(listed.answers, 2);
+    assert_int_equal(listed.code, ERR_UNAVAILABLE);
+    assert_int_equal(listed.count, 0);
+    map_fini(&p.records);
+    p.http->ops->free(p.http);
+    loop_free(p.loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_registry_logins),
         cmocka_unit_test(test_container_descriptions),
         cmocka_unit_test(test_configuration),
+        cmocka_unit_test(test_list_without_description),
     };
     json_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
