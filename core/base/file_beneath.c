@@ -1,7 +1,7 @@
 /*
- * file_beneath: see file_beneath.h. Every step starts at a descriptor and the kernel refuses what would leave the
- * root (openat2). Invariant: whatever a container renames or links meanwhile, a folder is made and changed only
- * where a descriptor was that had been reached beneath the root.
+ * file_beneath: see file_beneath.h. Every step starts at a descriptor and the kernel refuses what would leave
+ * the root (openat2). Invariant: whatever a container renames or links meanwhile, a folder is made and
+ * changed only where a descriptor was that had been reached beneath the root.
  */
 #include "base/file_beneath.h"
 
@@ -23,7 +23,8 @@ static int open_resolved(int root, const char *path)
     const struct open_how how = {.flags = O_PATH | O_CLOEXEC,
                                  .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     int fd = -1;
-    for (int i = 0; i < MAX_RACES; i++) { /* EAGAIN: something was renamed while ".." of a link was followed */
+    for (int i = 0; i < MAX_RACES;
+         i++) { /* EAGAIN: something was renamed while ".." of a link was followed */
         fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
         if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
             break;

@@ -8,10 +8,10 @@
 
 #include "base/err.h"
 
-/* What `path` (relative, no "..") names beneath the folder `root`, as an O_PATH descriptor of the caller's; any
- * kind of file. Links that stay beneath root are followed; one that leads out, absolute ones among them, is
- * ERR_INVALID. Folders that are missing are made with the group and the mode of root, whatever the umask, never
- * through a link. A kernel without openat2 (before 5.6) follows no links at all. */
+/* What `path` (relative, no "..") names beneath the folder `root`, as an O_PATH descriptor of the caller's;
+ * any kind of file. Links that stay beneath root are followed; one that leads out, absolute ones among them,
+ * is ERR_INVALID. Folders that are missing are made with the group and the mode of root, whatever the umask,
+ * never through a link. A kernel without openat2 (before 5.6) follows no links at all. */
 int file_make_beneath(int root, const char *path, struct err **err);
 
 #endif

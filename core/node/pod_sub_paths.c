@@ -1,9 +1,10 @@
 /*
- * pod_sub_paths: a subPath of a volume, as a mount of the agent's own: DIRECTORY/sub/CONTAINER-ATTEMPT/INDEX. The
- * part is opened so that no link leads out of the volume, and the descriptor is mounted; podman gets that place,
- * which no container can rename or replace, while the names inside the volume are theirs to change at any time.
- * Invariants: nothing is removed recursively here, so whatever is still mounted keeps its files; an attempt's
- * mounts go when it has ended, those of attempts that an agent left when the next is made or the pod goes.
+ * pod_sub_paths: a subPath of a volume, as a mount of the agent's own: DIRECTORY/sub/CONTAINER-ATTEMPT/INDEX.
+ * The part is opened so that no link leads out of the volume, and the descriptor is mounted; podman gets that
+ * place, which no container can rename or replace, while the names inside the volume are theirs to change at
+ * any time. Invariants: nothing is removed recursively here, so whatever is still mounted keeps its files; an
+ * attempt's mounts go when it has ended, those of attempts that an agent left when the next is made or the
+ * pod goes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,8 +36,10 @@ static int remove_point(const char *point)
 
 static int unmount_point(const char *point, struct err **err)
 {
-    /* Private first: otherwise what is mounted below it would be taken from the volume itself too. */
-    while (mount(NULL, point, NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+    /* What is mounted below a shared one would be taken from the volume itself too. Others are not looked at:
+     * a server that is away would hold up the lane. */
+    bool shared = str_ends(point, NODE_SHARED_PART);
+    while ((!shared || mount(NULL, point, NULL, MS_REC | MS_PRIVATE, NULL) == 0) &&
            umount2(point, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
         ;
     return remove_point(point) < 0 ? err_errno(err, errno, "remove %s", point) : 0;
@@ -138,8 +141,9 @@ static int give_source(struct runtime_mount *mount, const char *folder, size_t i
     auto_fd part = open_part(mount, err);
     if (part < 0 || file_make_dirs(folder, 0700, err) < 0)
         return -1;
-    auto_free char *point = mem_printf("%s/%zu", folder, index);
-    if (mount_part(part, point, mount->propagation == RUNTIME_PROPAGATE_BOTH, err) < 0)
+    bool gives_back = mount->propagation == RUNTIME_PROPAGATE_BOTH;
+    auto_free char *point = mem_printf("%s/%zu%s", folder, index, gives_back ? NODE_SHARED_PART : "");
+    if (mount_part(part, point, gives_back, err) < 0)
         return -1;
     free(mount->source);
     free(steal(&mount->sub_path));

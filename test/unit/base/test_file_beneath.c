@@ -1,4 +1,5 @@
-/* Paths in a folder that somebody else writes into: links planted before and meanwhile, parts that are made. */
+/* Paths in a folder that somebody else writes into: links planted before and meanwhile, parts that are made.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -234,10 +235,8 @@ int main(void)
 {
 #define PLACE_TEST(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
     const struct CMUnitTest tests[] = {
-        PLACE_TEST(parts_are_made_with_the_roots_rights),
-        PLACE_TEST(links_that_stay_inside_are_followed),
-        PLACE_TEST(links_that_lead_out_are_refused),
-        PLACE_TEST(swapped_while_it_is_opened),
+        PLACE_TEST(parts_are_made_with_the_roots_rights), PLACE_TEST(links_that_stay_inside_are_followed),
+        PLACE_TEST(links_that_lead_out_are_refused),      PLACE_TEST(swapped_while_it_is_opened),
         PLACE_TEST(without_openat2_no_link_is_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Parts of volumes (subPath) as mounts of the agent's own, in a mount namespace of this program's: where they lead,
- * what is refused, when they go. */
+/* Parts of volumes (subPath) as mounts of the agent's own, in a mount namespace of this program's: where they
+ * lead, what is refused, when they go. */
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -57,7 +57,8 @@ static void link_to(const struct world *w, const char *target, const char *path)
 static void put_sub_pod(struct world *w, const char *root, const char *sub, bool ends)
 {
     auto_free char *spec = mem_printf(
-        "{\"volumes\":[{\"name\":\"v\",\"hostPath\":{\"path\":\"%s\"}}],\"restartPolicy\":\"%s\",\"containers\":"
+        "{\"volumes\":[{\"name\":\"v\",\"hostPath\":{\"path\":\"%s\"}}],\"restartPolicy\":\"%s\","
+        "\"containers\":"
         "[{\"name\":\"c\",\"image\":\"app:1\",\"command\":%s,\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":"
         "\"/v\",\"subPath\":\"%s\"}]}]}",
         root, ends ? "Never" : "Always", ends ? "[\"exit\",\"0\",\"100\"]" : "[\"run\"]", sub);
@@ -245,9 +246,11 @@ int main(void)
     json_init();
     may_mount = unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 #define WORLD_TEST(test) cmocka_unit_test_setup_teardown(test, world_make, world_drop)
-    const struct CMUnitTest tests[] = {
-        WORLD_TEST(a_part_is_mounted_while_it_runs), WORLD_TEST(an_end_undoes_it),
-        WORLD_TEST(any_root_and_a_file),             WORLD_TEST(a_link_that_leads_out_is_refused),
-        WORLD_TEST(what_was_left_goes),              WORLD_TEST(mounts_below_stay)};
+    const struct CMUnitTest tests[] = {WORLD_TEST(a_part_is_mounted_while_it_runs),
+                                       WORLD_TEST(an_end_undoes_it),
+                                       WORLD_TEST(any_root_and_a_file),
+                                       WORLD_TEST(a_link_that_leads_out_is_refused),
+                                       WORLD_TEST(what_was_left_goes),
+                                       WORLD_TEST(mounts_below_stay)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
