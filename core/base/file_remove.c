@@ -88,6 +88,8 @@ static int remove_entry(struct removal *removal, int parent, const char *name, u
         return err_errno(err, EBUSY, "remove %s in %s: mount point", name, removal->path);
     if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
         return 0;
+    if (errno == EBUSY) /* kernels before 5.8 give mounts no numbers */
+        return err_errno(err, EBUSY, "remove %s in %s: mount point", name, removal->path);
     if (depth >= DEPTH_MAX)
         return move_up(removal, parent, name, err);
     if (empty_directory(removal, fd, depth + 1, err) < 0)

@@ -23,6 +23,10 @@
 
 struct metrics;
 
+/* How mounts of the agent's end that belong to the volume's own (a subPath that is Bidirectional): whoever
+ * unmounts one makes it private first, or the volume loses what is mounted in it. */
+#define NODE_SHARED_PART "-shared"
+
 /* ---- extensions: the data plane that a bundle brings (plugin/plugin.h) ----
  * An extension follows objects of kinds that every node streams (everyNode of a kind) and makes the machine
  * agree with them, as the agent does with its own kinds: level-triggered, idempotent, ready to be killed at

@@ -294,6 +294,19 @@ const char *pod_hostname(const struct pod *pod);
  */
 cJSON *pod_volume_files(const struct pod *pod, const cJSON *volume, struct err **err);
 
+/* pod_sub_paths.c: parts of volumes, as mounts of the agent's own in `directory` (the pod's). All but the
+ * last on the pool. */
+/* Gives every mount of the spec that has a sub_path a source that no link leads elsewhere; what earlier
+ * attempts of the container had goes. */
+int pod_sub_paths_mount(struct runtime_spec *spec, const char *directory, const char *container,
+                        unsigned attempt, struct err **err);
+int pod_sub_paths_unmount(const char *directory, const char *container, unsigned attempt, struct err **err);
+int pod_sub_paths_unmount_all(const char *directory, struct err **err);
+/* Places whose mounts a restart of the machine took: a container that was made before it fails for want of
+ * them instead of writing beside the volume. */
+int pod_sub_paths_clear_left(const char *directory, struct err **err);
+void pod_sub_paths_ended(struct container *container); /* this attempt needs its mounts no more */
+
 /* pod_token.c: tokens for projected volumes. Not ready: they are being asked for, and a look follows. */
 bool pod_tokens_ready(struct pod *pod);
 const char *pod_token(const struct pod *pod, const cJSON *source); /* of a projected source; NULL: none yet */

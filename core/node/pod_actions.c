@@ -4,10 +4,7 @@
  * worker's memory; what follows is decided by the next look. Failures are kept as the reasons that users of
  * Kubernetes know, retried with a back-off, and told as Events.
  */
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "node/node_internal.h"
@@ -72,45 +69,10 @@ struct prepare_job {
     struct node_job job;
     struct pod_call *call;
     struct runtime_spec *spec;
-    char *termination;
+    char *directory, *name, *termination; /* of the pod; the container's */
+    unsigned attempt;
     int result;
 };
-
-/* Folders that are missing get the rights of the volume's root, whatever the umask. */
-static int make_sub_path(const char *root, const char *source, struct err **err)
-{
-    struct stat st;
-    if (stat(root, &st) < 0)
-        return err_errno(err, errno, "%s", root);
-    for (const char *end = source + strlen(root); *end;) {
-        end += strspn(end, "/");
-        end += strcspn(end, "/");
-        auto_free char *path = mem_strndup(source, (size_t)(end - source));
-        if (mkdir(path, 0700) < 0) {
-            if (errno != EEXIST)
-                return err_errno(err, errno, "make %s", path);
-            continue;
-        }
-        if (chown(path, (uid_t)-1, st.st_gid) < 0 || chmod(path, st.st_mode & 07777) < 0)
-            return err_errno(err, errno, "set the mode of %s", path);
-    }
-    return 0;
-}
-
-/* A link that a container planted must not lead out of the volume. */
-static int prepare_sub_path(const char *source, size_t root_len, struct err **err)
-{
-    auto_free char *root = mem_strndup(source, root_len);
-    if (!file_exists(source) && make_sub_path(root, source, err) < 0)
-        return -1;
-    auto_free char *real_root = realpath(root, NULL), *real = realpath(source, NULL);
-    if (!real_root || !real)
-        return err_errno(err, errno, "subPath %s", source + root_len + 2);
-    size_t len = strlen(real_root);
-    if (strncmp(real, real_root, len) != 0 || (real[len] != '/' && real[len] != 0))
-        return err_set(err, ERR_INVALID, "subPath \"%s\" leads out of the volume", source + root_len + 2);
-    return 0;
-}
 
 static void prepare_work(struct node_job *base)
 {
@@ -123,12 +85,8 @@ static void prepare_work(struct node_job *base)
         job->result = file_make_dirs(termination, 0755, &base->err);
     if (job->result == 0)
         job->result = file_write_atomic(job->termination, "", 0, 0666, &base->err);
-    for (size_t i = 0; job->result == 0 && i < job->spec->n_mounts; i++) {
-        const char *source = job->spec->mounts[i].source;
-        const char *part = source ? strstr(source, "//") : NULL; /* pod_spec marks a subPath so */
-        if (part)
-            job->result = prepare_sub_path(source, (size_t)(part - source), &base->err);
-    }
+    if (job->result == 0)
+        job->result = pod_sub_paths_mount(job->spec, job->directory, job->name, job->attempt, &base->err);
 }
 
 static void prepare_done(struct node_job *base, bool closed)
@@ -147,6 +105,8 @@ static void prepare_done(struct node_job *base, bool closed)
         }
     }
     runtime_spec_free(job->spec);
+    free(job->directory);
+    free(job->name);
     free(job->termination);
     free(job);
 }
@@ -163,13 +123,15 @@ static void create(struct pod *pod, struct container *c)
     c->plan.busy = true;
     c->plan.hook_needed = json_at(c->spec, "lifecycle.postStart") != NULL;
     c->plan.started = json_get(c->spec, "startupProbe") == NULL;
-    auto_free char *directory = pod_directory(pod);
     struct prepare_job *job = NEW(struct prepare_job);
     job->job.work = prepare_work;
     job->job.done = prepare_done;
     job->call = pod_call_new(pod, PLAN_CREATE, c->index);
     job->spec = spec;
-    job->termination = mem_printf("%s/termination/%s-%u", directory, c->name, c->attempt);
+    job->directory = pod_directory(pod);
+    job->name = mem_strdup(c->name);
+    job->attempt = c->attempt;
+    job->termination = mem_printf("%s/termination/%s-%u", job->directory, c->name, c->attempt);
     node_lane_run(pod->node->file_lane, &job->job);
 }
 

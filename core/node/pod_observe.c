@@ -81,6 +81,7 @@ void pod_container_ended(struct pod *pod, struct container *c)
     node_rotation_end(node, name);
     node_logs_ended(node, name);
     pod_probes_end(c);
+    pod_sub_paths_ended(c);
     c->ready = false;
     c->pid = 0;
     if (!c->finished_ns)

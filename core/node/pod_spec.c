@@ -1,6 +1,6 @@
 /*
  * pod_spec: a container of a pod → struct runtime_spec. Pure in the pod, what it refers to and the node's
- * options. A source with "//" is a subPath of the volume before it (pod_actions checks that it stays inside).
+ * options. A mount's sub_path is still a name here: pod_sub_paths makes of it what podman may mount.
  */
 #include <arpa/inet.h>
 #include <signal.h>
@@ -212,9 +212,9 @@ static int add_volume(struct runtime_spec *spec, const struct container *c, cons
                  json_get(volume, "projected") || json_get(volume, "downwardAPI") ||
                  json_bool(volume, "persistentVolumeClaim.readOnly", false) ||
                  (persistent && node_volume_read_only(persistent));
-    struct runtime_mount *added =
-        add_mount(spec, str_empty(sub) ? mem_strdup(root) : mem_printf("%s//%s", root, sub),
-                  json_string_or(mount, "mountPath", ""), fixed || json_bool(mount, "readOnly", false));
+    struct runtime_mount *added = add_mount(spec, steal(&root), json_string_or(mount, "mountPath", ""),
+                                            fixed || json_bool(mount, "readOnly", false));
+    added->sub_path = str_empty(sub) ? NULL : mem_strdup(sub);
     const char *propagation = json_string(mount, "mountPropagation");
     added->propagation = str_eq(propagation, "Bidirectional")     ? RUNTIME_PROPAGATE_BOTH
                          : str_eq(propagation, "HostToContainer") ? RUNTIME_PROPAGATE_IN

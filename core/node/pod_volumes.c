@@ -231,7 +231,7 @@ static int write_in_place(const char *path, const char *text, struct err **err)
 static int make_all(struct volumes_job *job, struct err **err)
 {
     auto_free char *etc = mem_printf("%s/etc", job->directory);
-    if (file_make_dirs(etc, 0755, err) < 0)
+    if (file_make_dirs(etc, 0755, err) < 0 || pod_sub_paths_clear_left(job->directory, err) < 0)
         return -1;
     const struct {
         const char *name, *text;
@@ -250,6 +250,8 @@ static int make_all(struct volumes_job *job, struct err **err)
 static int remove_all(struct volumes_job *job, struct err **err)
 {
     auto_free char *volumes = mem_printf("%s/v", job->directory);
+    if (pod_sub_paths_unmount_all(job->directory, err) < 0)
+        return -1;
     size_t count = 0;
     auto_free char **names = file_exists(volumes) ? file_list(volumes, &count, err) : NULL;
     for (size_t i = 0; i < count; i++) {

@@ -34,6 +34,7 @@ void runtime_spec_free(struct runtime_spec *spec)
     free_pairs(spec->labels, spec->n_labels);
     for (size_t i = 0; i < spec->n_mounts; i++) {
         free(spec->mounts[i].source);
+        free(spec->mounts[i].sub_path);
         free(spec->mounts[i].destination);
     }
     free(spec->mounts);

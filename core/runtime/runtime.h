@@ -33,6 +33,8 @@ enum runtime_propagation { /* of mounts made later inside: not at all, from the 
 
 struct runtime_mount {
     char *source; /* host path; NULL for a tmpfs */
+    /* A part of source that the caller resolves and clears before create; runtimes know none. NULL: all. */
+    char *sub_path;
     char *destination;
     bool read_only;
     enum runtime_propagation propagation;

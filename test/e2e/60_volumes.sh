@@ -3,7 +3,7 @@
 # the pod's own fields as files, with their modes, and new within two seconds of a change.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 34
+plan 41
 
 start_cluster 1
 machine=$work/host
@@ -113,7 +113,49 @@ k annotate pod volumes note=second --overwrite >/dev/null
 within 2000 "a changed annotation too" 10 reads /self/note second
 is "without a restart" "$before" "$(identity volumes b)"
 
-# After the pod nothing of its volumes is left, but what is the machine's.
-k delete pod volumes --timeout=90s >/dev/null
+# subPath: what a container has linked in the volume leads nowhere but into the volume.
+k apply -f - >/dev/null <<END
+apiVersion: v1
+kind: Pod
+metadata: {name: linked}
+spec:
+  terminationGracePeriodSeconds: 1
+  initContainers:
+    - name: plant
+      image: localhost/m8-busybox:1
+      command: [sh, -c, "mkdir /shared/real && ln -s real /shared/inside && ln -s $machine /shared/out && ln -s ../../../../../../../../tmp /shared/up"]
+      volumeMounts: [{name: shared, mountPath: /shared}]
+  containers:
+    - name: inside
+      image: localhost/m8-busybox:1
+      command: [sleep, infinity]
+      volumeMounts:
+        - {name: shared, mountPath: /shared}
+        - {name: shared, mountPath: /kept, subPath: inside/kept}
+        - {name: root, mountPath: /machine, subPath: ${machine#/}, readOnly: true}
+        - {name: settings, mountPath: /color, subPath: color}
+    - {name: out, image: "localhost/m8-busybox:1", command: [sleep, infinity], volumeMounts: [{name: shared, mountPath: /out, subPath: out/new/deep}]}
+    - {name: up, image: "localhost/m8-busybox:1", command: [sleep, infinity], volumeMounts: [{name: shared, mountPath: /up, subPath: up}]}
+  volumes:
+    - {name: shared, emptyDir: {}}
+    - {name: root, hostPath: {path: /}}
+    - {name: settings, configMap: {name: settings}}
+END
+waits() { field pod linked "{.status.containerStatuses[?(@.name==\"$1\")].state.waiting.$2}"; }
+machine_state() { stat -c '%n %a %u %g %y %Z' "$machine" "$machine"/*; }
+before=$(machine_state)
+refused_part() { [ "$(waits out reason) $(waits up reason)" = "CreateContainerError CreateContainerError" ]; }
+ok "subPath through links that lead out of the volume: CreateContainerError" until_true 30 refused_part
+is "which says why" 'subPath "out/new/deep" leads out of the volume' "$(waits out message)"
+is "and nothing on the machine has changed" "$before" "$(machine_state)"
+in_linked() { k exec linked -c inside -- "$@"; }
+ok "the container beside them runs" until_true 20 in_linked true
+in_linked sh -c 'echo kept >/kept/file'
+is "a link that stays inside is followed, what is missing is made" kept "$(in_linked cat /shared/real/kept/file)"
+is "a part of the machine's /, a single key" "of the machine green" "$(in_linked sh -c 'cat /machine/file; cat /color' | xargs)"
+ok "which is readOnly" refuses in_linked sh -c 'echo x >/machine/file'
+
+# After the pods nothing of their volumes is left, but what is the machine's.
+k delete pod volumes linked --timeout=90s >/dev/null
 ok "after deletion none of its mounts is left" until_true 5 sh -c "! grep -q '$MINIK8S_DIR/nodes/node-1/agent/volumes/' /proc/self/mountinfo"
 is "the machine's files stay" "of b" "$(cat "$machine/new")"

@@ -107,6 +107,7 @@ static void spec_copy(struct runtime_spec *to, const struct runtime_spec *from)
     for (size_t i = 0; i < from->n_mounts; i++) {
         to->mounts[i] = from->mounts[i];
         to->mounts[i].source = mem_strdup(from->mounts[i].source);
+        to->mounts[i].sub_path = mem_strdup(from->mounts[i].sub_path);
         to->mounts[i].destination = mem_strdup(from->mounts[i].destination);
     }
     to->security.supplemental_groups = from->security.n_supplemental_groups

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "cluster.h"
+#include "node/node.h"
 #include "runtime/runtime.h"
 
 #define TMPFS_MAGIC 0x01021994
@@ -71,6 +72,8 @@ static void unmount_below(const char *directory)
             if (field && str_starts(field, directory) && field[strlen(directory)] == '/') {
                 last = field;
                 found = true;
+                if (str_ends(last, NODE_SHARED_PART))
+                    mount(NULL, last, NULL, MS_REC | MS_PRIVATE, NULL);
                 umount2(last, MNT_DETACH | UMOUNT_NOFOLLOW);
             }
         }
