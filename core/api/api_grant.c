@@ -245,10 +245,11 @@ static int refuse(const struct op *op, const struct judge *judge, struct err **e
     const char *rest = judge->steps == 0 ? "\nthe rules are too many to be compared with those held"
                        : judge->more     ? "\nand more"
                                          : "";
-    return err_set(err, ERR_FORBIDDEN,
-                   "%s \"%s\" is forbidden: user %s (groups=[%s]) is attempting to grant RBAC permissions not "
-                   "currently held:%s%s",
-                   op->info->resource, op->name, str_c(&user), str_c(&groups), str_c(&judge->missing), rest);
+    return err_set(
+        err, ERR_FORBIDDEN,
+        "%s \"%s\" is forbidden: user %s (groups=[%s]) is attempting to grant RBAC permissions not "
+        "currently held:%s%s",
+        op->info->resource, op->name, str_c(&user), str_c(&groups), str_c(&judge->missing), rest);
 }
 
 static int check_held(const struct op *op, const cJSON *rules, struct err **err)
@@ -310,8 +311,7 @@ static int admit_binding(const struct op *op, const cJSON *old, const cJSON *obj
         return 0;
     const cJSON *reference = json_get(object, "roleRef");
     const char *name = json_string_or(reference, "name", "");
-    const char *plural =
-        str_eq(json_string(reference, "kind"), "ClusterRole") ? "clusterroles" : "roles";
+    const char *plural = str_eq(json_string(reference, "kind"), "ClusterRole") ? "clusterroles" : "roles";
     if (may(op, "bind", plural, name))
         return 0;
     auto_json role = rbac_role(op->api, op->namespace, reference);

@@ -385,7 +385,9 @@ struct api_nodes *nodes_new(struct api *api);
 void nodes_free(struct api_nodes *nodes);
 /* On the loop. The client of the agent at that URL, kept; ERR_UNAVAILABLE: this server reaches no nodes. */
 struct http_client *nodes_client(struct api *api, const char *url, struct err **err);
-char *nodes_url_of(const cJSON *node, struct err **err); /* caller frees; ERR_UNAVAILABLE: not told yet */
+/* Where the Node says that its agent is: an IP address, and never this server itself. Caller frees;
+ * ERR_UNAVAILABLE. */
+char *nodes_url_of(const struct api *api, const cJSON *node, struct err **err);
 
 /* ---- sessions of the REPL (api_repl.c) ---- */
 struct api_repl *repl_new(struct api *api);

@@ -17,8 +17,7 @@
 static void give(struct world *w, const char *user, const char *namespace, const char *rules)
 {
     const char *roles = CLUSTER_ROLES, *bindings = namespace ? BINDINGS : CLUSTER_BINDINGS;
-    auto_free char *role =
-        mem_printf("{'metadata':{'name':'of-%s'},'rules':[%s]}", user, rules);
+    auto_free char *role = mem_printf("{'metadata':{'name':'of-%s'},'rules':[%s]}", user, rules);
     auto_free char *binding = mem_printf(
         "{'metadata':{'name':'of-%s'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'ClusterRole',"
         "'name':'of-%s'},'subjects':[{'kind':'User','name':'%s','apiGroup':'rbac.authorization.k8s.io'}]}",
@@ -102,7 +101,8 @@ static void test_ways(void **state)
     auto_free char *more = role_of("r", SECRETS);
     auto_free char *fine = role_of("r", "{'apiGroups':[''],'resources':['pods'],'verbs':['get']}");
     const char *apply = "application/apply-patch+yaml", *merge = "application/merge-patch+json";
-    auto_free char *applied = mem_printf("{'apiVersion':'rbac.authorization.k8s.io/v1','kind':'Role',%s", more + 1);
+    auto_free char *applied =
+        mem_printf("{'apiVersion':'rbac.authorization.k8s.io/v1','kind':'Role',%s", more + 1);
     const char *at = ROLES "/r?fieldManager=m&force=true";
     expect_as(w, "jane", 403, "POST", ROLES, NULL, more);
     expect_as(w, "jane", 403, "POST", ROLES "?dryRun=All", NULL, more);
@@ -210,7 +210,8 @@ static void test_places(void **state)
 static void test_cluster_binding(void **state)
 {
     struct world *w = *state;
-    auto_free char *secrets = role_of("secrets", SECRETS), *binding = binding_of("b", "Role", "secrets", "jane");
+    auto_free char *secrets = role_of("secrets", SECRETS),
+                   *binding = binding_of("b", "Role", "secrets", "jane");
     expect(w, 201, "POST", ROLES, secrets);
     expect(w, 201, "POST", CLUSTER_BINDINGS, binding);
     auto_reply reply = ask_as(w, "jane", "GET", "/api/v1/namespaces/default/secrets/s", NULL, NULL);
