@@ -253,6 +253,8 @@ int admission_create(struct op *op, cJSON *object, struct err **err)
                  {CLASSES, priority_class},
                  {"jobs.batch", job_create},
                  {SLICES, slice_create}};
+    if (grant_admit(op, NULL, object, err) < 0)
+        return -1;
     for (size_t i = 0; i < COUNT_OF(rules); i++) {
         if (str_eq(op->info->resource, rules[i].resource))
             return rules[i].rule(op, object, err);
@@ -296,6 +298,8 @@ static int claim_change(struct op *op, const cJSON *old, cJSON *claim, struct er
 
 int admission_change(struct op *op, const cJSON *old, cJSON *object, struct err **err)
 {
+    if (grant_admit(op, old, object, err) < 0)
+        return -1;
     if (str_eq(op->info->resource, "persistentvolumeclaims"))
         return claim_change(op, old, object, err);
     if (str_eq(op->info->resource, "services")) {

@@ -234,6 +234,7 @@ static struct op *read_step(struct call *call, cJSON *step, struct err **err)
                             .subresource = entry->subresource,
                             .namespace = op->namespace,
                             .name = op->name};
+    op_set_writer(op, &call->identity);
     if (fill_op(op, step, entry, err) == 0 && op_set_manager(call, op, json_string(step, "fieldManager"),
                                                              json_bool(step, "force", false), err) == 0) {
         if (op->subresource)

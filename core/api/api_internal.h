@@ -82,6 +82,12 @@ int identity_allows(struct api *api, const struct identity *identity, const stru
 cJSON *identity_rules(struct api *api, const struct identity *identity, const char *namespace);
 const char *request_bearer(const struct http_request *request); /* NULL if there is none */
 auth_rule rbac_rule;                                            /* api_rbac.c; arg: the api */
+/* What bindings give the identity: rules that hold everywhere, and those of the namespace (may be NULL).
+ * Caller owns. */
+cJSON *rbac_held(struct api *api, const struct auth_identity *identity, const char *namespace);
+/* What a roleRef names, of a binding in that namespace (NULL: one of the cluster). Caller owns; NULL: none.
+ */
+cJSON *rbac_role(struct api *api, const char *namespace, const cJSON *reference);
 /* api_scope.c: a node's agent. */
 bool scope_owns_pod(void *api, const char *node, const char *namespace, const char *name);
 bool scope_refers(void *api, const char *node, const char *resource, const char *namespace, const char *name);
@@ -218,6 +224,7 @@ struct op {
     char *namespace, *name;  /* name NULL until generateName has made one */
     const char *subresource; /* static or outlives the op; NULL: the object itself */
     char *manager;           /* who writes, for metadata.managedFields; NULL: the server */
+    struct identity *writer; /* whose rights a grant is judged by; NULL: the server, or no grant */
     bool force;              /* apply: takes fields from other managers */
     struct err
         *create_refused; /* apply: the client may not create, should the object not be there; NULL: it may */
@@ -308,6 +315,12 @@ int admission_create(struct op *op, cJSON *object, struct err **err); /* after d
 int admission_change(struct op *op, const cJSON *old, cJSON *object, struct err **err);
 int admission_delete(const struct op *op, struct err **err);
 
+/* api_grant.c: a Role, ClusterRole or binding gives nothing that its writer does not hold. set_writer copies
+ * the identity, for kinds where it matters; old NULL: created. ERR_FORBIDDEN; ERR_NOT_FOUND: no such role. */
+void op_set_writer(struct op *op, const struct identity *identity);
+void writer_free(struct identity *writer); /* NULL: nothing */
+int grant_admit(const struct op *op, const cJSON *old, const cJSON *object, struct err **err);
+
 /* api_limits.c: fills in a new pod's resources, and refuses a pod or claim that is out of bounds. */
 int limits_admit(const struct op *op, cJSON *object, struct err **err);
 
@@ -372,7 +385,9 @@ struct api_nodes *nodes_new(struct api *api);
 void nodes_free(struct api_nodes *nodes);
 /* On the loop. The client of the agent at that URL, kept; ERR_UNAVAILABLE: this server reaches no nodes. */
 struct http_client *nodes_client(struct api *api, const char *url, struct err **err);
-char *nodes_url_of(const cJSON *node, struct err **err); /* caller frees; ERR_UNAVAILABLE: not told yet */
+/* Where the Node says that its agent is: an IP address, and never this server itself. Caller frees;
+ * ERR_UNAVAILABLE. */
+char *nodes_url_of(const struct api *api, const cJSON *node, struct err **err);
 
 /* ---- sessions of the REPL (api_repl.c) ---- */
 struct api_repl *repl_new(struct api *api);

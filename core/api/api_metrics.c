@@ -338,7 +338,7 @@ static void ask(struct api_metrics *m, cJSON *node)
     auto_err err = NULL;
     if (!is_ready(node))
         return;
-    auto_free char *url = nodes_url_of(node, &err);
+    auto_free char *url = nodes_url_of(m->api, node, &err);
     struct http_client *client = url ? nodes_client(m->api, url, &err) : NULL;
     if (!client) {
         log_info("api", "usage of node %s: %s", json_string(node, "metadata.name"), err_message(err));

@@ -6,6 +6,7 @@
  *
  * Threads: checks run where the request came in; clients of nodes live on the api's loop.
  */
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -75,7 +76,26 @@ static cJSON *read_object(struct api *api, const char *resource, const char *nam
     return parsed;
 }
 
-char *nodes_url_of(const cJSON *node, struct err **err)
+static bool is_ip(const char *text, struct in6_addr *address)
+{
+    auto_free char *mapped = mem_printf("::ffff:%s", text);
+    return inet_pton(AF_INET6, strchr(text, ':') ? text : mapped, address) == 1;
+}
+
+/* The server listens on all addresses of its machine. */
+static bool is_own(const struct api *api, const struct in6_addr *address, int64_t port)
+{
+    struct in6_addr own;
+    if (api->options.public_port == 0 || port != api->options.public_port)
+        return false;
+    bool loopback =
+        IN6_IS_ADDR_LOOPBACK(address) || IN6_IS_ADDR_UNSPECIFIED(address) ||
+        (IN6_IS_ADDR_V4MAPPED(address) && (address->s6_addr[12] == 127 || address->s6_addr[12] == 0));
+    return loopback || (api->options.public_address && is_ip(api->options.public_address, &own) &&
+                        IN6_ARE_ADDR_EQUAL(address, &own));
+}
+
+char *nodes_url_of(const struct api *api, const cJSON *node, struct err **err)
 {
     const char *name = json_string_or(node, "metadata.name", "");
     const char *address = NULL;
@@ -89,6 +109,11 @@ char *nodes_url_of(const cJSON *node, struct err **err)
         return NULL;
     }
     int64_t port = json_int(node, "status.daemonEndpoints.kubeletEndpoint.Port", DEFAULT_NODE_PORT);
+    struct in6_addr parsed;
+    if (!is_ip(address, &parsed) || port < 1 || port > UINT16_MAX || is_own(api, &parsed, port)) {
+        err_set(err, ERR_UNAVAILABLE, "node %s has told an address where no agent can be", name);
+        return NULL;
+    }
     bool v6 = strchr(address, ':') != NULL;
     return mem_printf("https://%s%s%s:%" PRId64, v6 ? "[" : "", address, v6 ? "]" : "", port);
 }
@@ -96,7 +121,7 @@ char *nodes_url_of(const cJSON *node, struct err **err)
 static char *node_url(struct api *api, const char *name, struct err **err)
 {
     auto_json node = read_object(api, "nodes", NULL, name, err);
-    return node ? nodes_url_of(node, err) : NULL;
+    return node ? nodes_url_of(api, node, err) : NULL;
 }
 
 static const char *const container_lists[] = {"spec.containers", "spec.initContainers",

@@ -47,6 +47,7 @@ void op_free(struct op *op)
     str_free(&op->text);
     cJSON_Delete(op->body);
     free(op->manager);
+    writer_free(op->writer);
     err_free(op->create_refused);
     err_free(op->error);
     bytes_unref(op->bytes);

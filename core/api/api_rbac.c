@@ -44,13 +44,15 @@ static bool is_subject(const struct auth_identity *identity, const cJSON *subjec
     return str_eq(user, identity->user);
 }
 
-static cJSON *read_role(const struct walk *walk, const cJSON *reference)
+cJSON *rbac_role(struct api *api, const char *namespace, const cJSON *reference)
 {
     const char *kind = json_string_or(reference, "kind", ""), *name = json_string_or(reference, "name", "");
     bool cluster = str_eq(kind, "ClusterRole");
-    struct store *store = walk->api->store;
+    struct store *store = api->store;
+    if (str_empty(name) || (!cluster && !namespace))
+        return NULL;
     auto_free char *key =
-        store_key(cluster ? "clusterroles" RBAC : "roles" RBAC, cluster ? NULL : walk->namespace, name);
+        store_key(cluster ? "clusterroles" RBAC : "roles" RBAC, cluster ? NULL : namespace, name);
     struct store_object object = {0};
     if (store->ops->get(store, key, &object, NULL) < 0)
         return NULL;
@@ -59,15 +61,16 @@ static cJSON *read_role(const struct walk *walk, const cJSON *reference)
     return role;
 }
 
-static bool walk_binding(const struct walk *walk, const cJSON *binding)
+/* namespace: the binding's own; NULL: it holds everywhere. */
+static bool walk_binding(const struct walk *walk, const cJSON *binding, const char *namespace)
 {
     const cJSON *subjects = json_get(binding, "subjects");
     bool mine = false;
     json_each (subject, subjects)
-        mine = mine || is_subject(walk->identity, subject, walk->namespace);
+        mine = mine || is_subject(walk->identity, subject, namespace);
     if (!mine)
         return false;
-    auto_json role = read_role(walk, json_get(binding, "roleRef"));
+    auto_json role = rbac_role(walk->api, namespace, json_get(binding, "roleRef"));
     const cJSON *rules = json_get(role, "rules");
     json_each (rule, rules) {
         if (walk->visit(walk->arg, rule))
@@ -87,7 +90,7 @@ static bool walk_bindings(const struct walk *walk, const char *resource, const c
     bool found = false;
     for (size_t i = 0; i < list.count && !found; i++) {
         auto_json binding = json_parse_trusted(list.objects[i].bytes->data, list.objects[i].bytes->len);
-        found = walk_binding(walk, binding);
+        found = walk_binding(walk, binding, namespace);
     }
     store_list_fini(&list);
     return found;
@@ -150,6 +153,21 @@ enum auth_verdict rbac_rule(void *arg, const struct auth_identity *identity,
 }
 
 /* ---- all rules of one user ---- */
+
+static bool keep_rule(void *rules, const cJSON *rule)
+{
+    json_push(rules, json_copy(rule));
+    return false;
+}
+
+cJSON *rbac_held(struct api *api, const struct auth_identity *identity, const char *namespace)
+{
+    cJSON *rules = cJSON_CreateArray();
+    const struct walk walk = {
+        .api = api, .identity = identity, .namespace = namespace, .visit = keep_rule, .arg = rules};
+    walk_all(&walk);
+    return rules;
+}
 
 static void copy_list(cJSON *to, const cJSON *rule, const char *name)
 {

@@ -150,6 +150,7 @@ static struct op *write_op(struct call *call, struct err **err)
         op_free(op);
         return NULL;
     }
+    op_set_writer(op, &call->identity);
     op->dry_run |= dry_run;
     call->warnings = cJSON_CreateArray(); /* also Strict: a field without effect is never silent */
     op->warnings = call->warnings;

@@ -20,8 +20,9 @@
 #define AUTH_MASTERS "system:masters"
 #define AUTH_MANAGER_USER "system:manager"
 #define AUTH_MANAGER_GROUP "system:minik8s:manager"
-#define AUTH_SERVER_USER "system:server"
-#define AUTH_SERVER_GROUP "system:minik8s:server"
+#define AUTH_SERVER_USER "system:server"          /* shown by the server to those who call it */
+#define AUTH_CALLER_USER "system:server:nodes"    /* shown by the server to the agents that it calls */
+#define AUTH_SERVER_GROUP "system:minik8s:server" /* agents let it in; the API refuses it everything */
 #define AUTH_NODES "system:nodes"
 #define AUTH_NODE_PREFIX "system:node:"
 #define AUTH_ACCOUNT_PREFIX "system:serviceaccount:" /* NAMESPACE:NAME */
@@ -162,8 +163,8 @@ struct auth_source {
     auth_rule *rule;
     void *arg;
 };
-/* Built-in rules first (masters, manager, server, node, health paths, reviews of oneself), then `more` (RBAC;
- * may be NULL), in order; the first opinion counts, none is a no. */
+/* Built-in rules first (the server as agents know it: nothing; masters, manager, node, health paths, reviews
+ * of oneself), then `more` (RBAC; may be NULL), in order; the first opinion counts, none is a no. */
 bool auth_allowed(const struct auth_identity *identity, const struct auth_attributes *attributes,
                   const struct auth_facts *facts, const struct auth_source *more, size_t n_more,
                   struct str *reason);

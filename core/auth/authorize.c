@@ -40,13 +40,22 @@ static enum auth_verdict masters(const struct question *q)
     return auth_identity_in(q->identity, AUTH_MASTERS) ? AUTH_ALLOW : AUTH_NO_OPINION;
 }
 
-/* The control plane's own processes. */
+/* What the server shows to agents is worth nothing at the API: a Node's status says whom the server calls,
+ * and it may name the server itself. */
+static enum auth_verdict server_itself(const struct question *q)
+{
+    if (!auth_identity_in(q->identity, AUTH_SERVER_GROUP))
+        return AUTH_NO_OPINION;
+    say(q, "this certificate is for agents only");
+    return AUTH_DENY;
+}
+
+/* The control plane's own process. */
 static enum auth_verdict control_plane(const struct question *q)
 {
-    const char *user = q->identity->user;
-    bool manager = str_eq(user, AUTH_MANAGER_USER) && auth_identity_in(q->identity, AUTH_MANAGER_GROUP);
-    bool server = str_eq(user, AUTH_SERVER_USER) && auth_identity_in(q->identity, AUTH_SERVER_GROUP);
-    return manager || server ? AUTH_ALLOW : AUTH_NO_OPINION;
+    bool manager =
+        str_eq(q->identity->user, AUTH_MANAGER_USER) && auth_identity_in(q->identity, AUTH_MANAGER_GROUP);
+    return manager ? AUTH_ALLOW : AUTH_NO_OPINION;
 }
 
 static enum auth_verdict health(const struct question *q)
@@ -180,7 +189,7 @@ bool auth_allowed(const struct auth_identity *identity, const struct auth_attrib
                   const struct auth_facts *facts, const struct auth_source *more, size_t n_more,
                   struct str *reason)
 {
-    static source *const built_in[] = {masters, control_plane, health, oneself, nodes};
+    static source *const built_in[] = {server_itself, masters, control_plane, health, oneself, nodes};
     struct question q = {.identity = identity, .at = attributes, .facts = facts, .reason = reason};
     must(attributes->verb);
     for (size_t i = 0; i < COUNT_OF(built_in); i++) {

@@ -33,6 +33,7 @@ struct server {
     struct blobs *blobs;
     char *backups;
     char *pki, *certificate, *key;
+    char *caller_certificate, *caller_key; /* towards agents */
     bool failed;
 };
 
@@ -51,6 +52,18 @@ static char *first_service_address(const char *range)
                       address & 255);
 }
 
+/* Not the one that the server is known by: see core/auth/authorize.c. */
+static int make_caller_certificate(struct server *s, struct err **err)
+{
+    const char *const groups[] = {AUTH_SERVER_GROUP, NULL};
+    const struct auth_subject subject = {.common_name = AUTH_CALLER_USER,
+                                         .organizations = groups,
+                                         .usage = AUTH_CLIENT,
+                                         .validity_ns = 365 * AUTH_DAY_NS};
+    return auth_ca_keep(auth_authority_ca(s->authority), s->pki, "agents-client", &subject,
+                        &s->caller_certificate, &s->caller_key, err);
+}
+
 static int make_certificates(struct server *s, struct err **err)
 {
     s->authority = auth_authority_open(s->pki, &clock_system, &random_system, err);
@@ -66,14 +79,14 @@ static int make_certificates(struct server *s, struct err **err)
                                  "kubernetes.default.svc",
                                  "kubernetes.default.svc.cluster.local",
                                  NULL};
-    const char *const groups[] = {AUTH_SERVER_GROUP, NULL};
     const struct auth_subject subject = {.common_name = AUTH_SERVER_USER,
-                                         .organizations = groups,
                                          .names = names,
-                                         .usage = AUTH_SERVER | AUTH_CLIENT,
+                                         .usage = AUTH_SERVER,
                                          .validity_ns = 365 * AUTH_DAY_NS};
-    return auth_ca_keep(auth_authority_ca(s->authority), s->pki, "server", &subject, &s->certificate, &s->key,
-                        err);
+    if (auth_ca_keep(auth_authority_ca(s->authority), s->pki, "server", &subject, &s->certificate, &s->key,
+                     err) < 0)
+        return -1;
+    return make_caller_certificate(s, err);
 }
 
 static char *own_url(const struct server *s)
@@ -171,8 +184,8 @@ static struct http_client *node_client(void *arg, const char *url, struct err **
     struct server *s = arg;
     const struct http_client_options options = {.base_url = url,
                                                 .ca_pem = auth_ca_pem(auth_authority_ca(s->authority)),
-                                                .certificate_pem = s->certificate,
-                                                .key_pem = s->key};
+                                                .certificate_pem = s->caller_certificate,
+                                                .key_pem = s->caller_key};
     return http_client_curl_new(s->loop, &options, err);
 }
 
@@ -273,6 +286,8 @@ static void close_all(struct server *s)
     free(s->pki);
     free(s->certificate);
     free(s->key);
+    free(s->caller_certificate);
+    free(s->caller_key);
 }
 
 int command_server(int argc, char **argv)

@@ -274,6 +274,39 @@ static void test_refused_upgrade_is_a_status(void **state)
     agent_fini(&agent);
 }
 
+/* A Node's status may say anything: what is no agent's address is not called. */
+static void test_addresses(void **state)
+{
+    struct world *w = *state;
+    struct agent agent;
+    w->options.public_address = "10.0.0.1";
+    w->options.public_port = 6443;
+    with_agent(w, &agent);
+    static const struct {
+        const char *address;
+        int port, status;
+    } cases[] = {{"10.0.0.1", 6443, 503},  {"127.0.0.1", 6443, 503},
+                 {"127.9.9.9", 6443, 503}, {"0.0.0.0", 6443, 503},
+                 {"::1", 6443, 503},       {"::ffff:10.0.0.1", 6443, 503},
+                 {"localhost", 6443, 503}, {"10.0.0.9/x@evil", 10250, 503},
+                 {"10.0.0.9", 70000, 503}, {"10.0.0.9", -1, 503},
+                 {"10.0.0.1", 10250, 200}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        auto_free char *body =
+            mem_printf("{'status':{'addresses':[{'type':'InternalIP','address':'%s'}],'daemonEndpoints':{"
+                       "'kubeletEndpoint':{'Port':%d}}}}",
+                       cases[i].address, cases[i].port);
+        auto_reply set =
+            ask_type(w, "PATCH", "/api/v1/nodes/n1/status", "application/merge-patch+json", body);
+        auto_reply log = ask(w, "GET", PODS "/p/log", NULL);
+        if (set.status == 200 && log.status != cases[i].status)
+            fail_msg("%s:%d: %d %s", cases[i].address, cases[i].port, log.status, log.text);
+        assert_true((agent.url != NULL) == (cases[i].status == 200));
+    }
+    assert_string_equal(agent.url, "https://10.0.0.1:10250");
+    agent_fini(&agent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +314,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_follow_is_cut_when_the_reader_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_follow_ends_with_the_node, setup, teardown),
         cmocka_unit_test_setup_teardown(test_upgrade_is_required, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_exec_is_spliced, setup_real, teardown),
         cmocka_unit_test_setup_teardown(test_refused_upgrade_is_a_status, setup_real, teardown),
     };

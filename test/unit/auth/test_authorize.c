@@ -168,6 +168,18 @@ static void nobody_and_somebody(void **state UNUSED)
     check(AUTH_MANAGER_USER, AUTH_MANAGER_GROUP, everything, COUNT_OF(everything));
 }
 
+/* What the server shows to agents opens nothing here, whatever else says so. */
+static void the_server_is_nobody_to_itself(void **state UNUSED)
+{
+    static const struct line nothing[] = {
+        {"get - secrets - default key", false},
+        {"list - pods - - -", false},
+        {"get /apis", false},
+        {"create authorization.k8s.io selfsubjectaccessreviews - - -", false}};
+    check(AUTH_CALLER_USER, AUTH_SERVER_GROUP, nothing, COUNT_OF(nothing));
+    check(AUTH_SERVER_USER, AUTH_SERVER_GROUP, nothing, COUNT_OF(nothing));
+}
+
 static enum auth_verdict readers(void *arg, const struct auth_identity *identity UNUSED,
                                  const struct auth_attributes *at, struct str *reason UNUSED)
 {
@@ -196,9 +208,8 @@ static void further_sources_are_asked_last(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_node_has_its_own_and_no_more),
-        cmocka_unit_test(names_alone_give_nothing),
-        cmocka_unit_test(nobody_and_somebody),
+        cmocka_unit_test(the_server_is_nobody_to_itself), cmocka_unit_test(a_node_has_its_own_and_no_more),
+        cmocka_unit_test(names_alone_give_nothing),       cmocka_unit_test(nobody_and_somebody),
         cmocka_unit_test(further_sources_are_asked_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
