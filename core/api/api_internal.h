@@ -3,6 +3,7 @@
 #ifndef M8_API_INTERNAL_H
 #define M8_API_INTERNAL_H
 
+#include <netinet/in.h>
 #include <pthread.h>
 
 #include "api/api.h"
@@ -385,6 +386,7 @@ struct api_nodes *nodes_new(struct api *api);
 void nodes_free(struct api_nodes *nodes);
 /* On the loop. The client of the agent at that URL, kept; ERR_UNAVAILABLE: this server reaches no nodes. */
 struct http_client *nodes_client(struct api *api, const char *url, struct err **err);
+bool address_read(const char *text, struct in6_addr *address); /* an IPv4 address as a mapped one */
 /* Where the Node says that its agent is: an IP address, and never this server itself. Caller frees;
  * ERR_UNAVAILABLE. */
 char *nodes_url_of(const struct api *api, const cJSON *node, struct err **err);

@@ -297,6 +297,104 @@ static int mark_used(struct joining *joining, const char *secret_name, uint64_t 
     return 0;
 }
 
+/* ---- renewing ---- */
+
+static bool is_address(const char *text, const struct in6_addr *address)
+{
+    struct in6_addr read;
+    return text && address_read(text, &read) && IN6_ARE_ADDR_EQUAL(&read, address);
+}
+
+static bool status_holds(const cJSON *node, const struct in6_addr *address)
+{
+    const cJSON *addresses = json_at(node, "status.addresses");
+    json_each (each, addresses)
+        if (is_address(json_string(each, "address"), address))
+            return true;
+    return false;
+}
+
+static bool certificate_holds(const struct http_request *request, const struct in6_addr *address)
+{
+    for (size_t i = 0; request->certificate_addresses && request->certificate_addresses[i]; i++)
+        if (is_address(request->certificate_addresses[i], address))
+            return true;
+    return false;
+}
+
+/* The remote end is "ADDRESS:PORT" or "[ADDRESS]:PORT". */
+static bool comes_from(const struct http_request *request, const struct in6_addr *address)
+{
+    const char *remote = request->remote ? request->remote : "", *colon = strrchr(remote, ':');
+    if (!colon)
+        return false;
+    bool bracket = *remote == '[' && colon > remote && colon[-1] == ']';
+    auto_free char *host = mem_strndup(remote + bracket, (size_t)(colon - remote) - (bracket ? 2 : 0));
+    return is_address(host, address);
+}
+
+/* The name of another Node whose status has the address, for the caller to free; NULL: none. *own: whether
+ * the node's own has it. */
+static char *find_holder(struct api *api, const char *name, const struct in6_addr *address, bool *own)
+{
+    auto_free char *prefix = store_key_prefix("nodes", NULL);
+    const struct store_list_request request = {.prefix = prefix};
+    struct store_list list = {0};
+    char *other = NULL;
+    if (api->store->ops->list(api->store, &request, &list, NULL) < 0)
+        return NULL;
+    for (size_t i = 0; i < list.count; i++) {
+        auto_json node = json_parse_trusted(list.objects[i].bytes->data, list.objects[i].bytes->len);
+        const char *holder = json_string_or(node, "metadata.name", "");
+        if (!status_holds(node, address))
+            continue;
+        if (str_eq(holder, name))
+            *own = true;
+        else if (!other)
+            other = mem_strdup(holder);
+    }
+    store_list_fini(&list);
+    return other;
+}
+
+/* What a node's certificate already says it keeps, so that no other one can take it away by claiming the
+ * same. New is only where it says that it is, or calls from; never what is another node's, or the server's:
+ * who joined with a token as the machine of the server has that one in its certificate. */
+static int check_address(const struct call *call, const char *name, const char *text, struct err **err)
+{
+    const struct http_request *request = call->request;
+    struct in6_addr address;
+    bool own = false;
+    if (!address_read(text, &address) || str_eq(text, "127.0.0.1") || certificate_holds(request, &address))
+        return 0; /* no address: refused later; every certificate has that one */
+    if (is_address(call->api->options.public_address, &address))
+        return err_set(err, ERR_FORBIDDEN, "node \"%s\" may not have the address %s: it is the server's",
+                       name, text);
+    auto_free char *other = find_holder(call->api, name, &address, &own);
+    if (other)
+        return err_set(err, ERR_FORBIDDEN, "node \"%s\" may not have the address %s: node \"%s\" has it",
+                       name, text, other);
+    if (own || comes_from(request, &address))
+        return 0;
+    return err_set(err, ERR_FORBIDDEN,
+                   "node \"%s\" may not have the address %s: neither its Node has it nor does it call from "
+                   "there",
+                   name, text);
+}
+
+static int check_addresses(const struct call *call, const cJSON *body, const char *name, struct err **err)
+{
+    const cJSON *addresses = json_get(body, "addresses");
+    int count = 0;
+    json_each (address, addresses) {
+        if (++count > MAX_ADDRESSES)
+            return 0; /* refused later */
+        if (cJSON_IsString(address) && check_address(call, name, address->valuestring, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* A node that shows its certificate gets the next one, as long as its Node exists. */
 static bool renews(const struct call *call, const char *name)
 {
@@ -315,7 +413,7 @@ static bool renews(const struct call *call, const char *name)
 static int renew(struct call *call, const cJSON *body, const char *name, struct err **err)
 {
     auto_free char *certificate = NULL;
-    if (sign(call->api, body, name, &certificate, err) < 0)
+    if (check_addresses(call, body, name, err) < 0 || sign(call->api, body, name, &certificate, err) < 0)
         return -1;
     struct joining *joining = NEW(struct joining);
     *joining = (struct joining){

@@ -76,7 +76,7 @@ static cJSON *read_object(struct api *api, const char *resource, const char *nam
     return parsed;
 }
 
-static bool is_ip(const char *text, struct in6_addr *address)
+bool address_read(const char *text, struct in6_addr *address)
 {
     auto_free char *mapped = mem_printf("::ffff:%s", text);
     return inet_pton(AF_INET6, strchr(text, ':') ? text : mapped, address) == 1;
@@ -91,7 +91,7 @@ static bool is_own(const struct api *api, const struct in6_addr *address, int64_
     bool loopback =
         IN6_IS_ADDR_LOOPBACK(address) || IN6_IS_ADDR_UNSPECIFIED(address) ||
         (IN6_IS_ADDR_V4MAPPED(address) && (address->s6_addr[12] == 127 || address->s6_addr[12] == 0));
-    return loopback || (api->options.public_address && is_ip(api->options.public_address, &own) &&
+    return loopback || (api->options.public_address && address_read(api->options.public_address, &own) &&
                         IN6_ARE_ADDR_EQUAL(address, &own));
 }
 
@@ -110,7 +110,7 @@ char *nodes_url_of(const struct api *api, const cJSON *node, struct err **err)
     }
     int64_t port = json_int(node, "status.daemonEndpoints.kubeletEndpoint.Port", DEFAULT_NODE_PORT);
     struct in6_addr parsed;
-    if (!is_ip(address, &parsed) || port < 1 || port > UINT16_MAX || is_own(api, &parsed, port)) {
+    if (!address_read(address, &parsed) || port < 1 || port > UINT16_MAX || is_own(api, &parsed, port)) {
         err_set(err, ERR_UNAVAILABLE, "node %s has told an address where no agent can be", name);
         return NULL;
     }

@@ -59,10 +59,11 @@ struct http_request {
     const char *body; /* NUL-terminated beyond len */
     size_t body_len;
     /* The verified client certificate's subject, or NULL. */
-    const char *certificate_user;          /* CN */
-    const char *const *certificate_groups; /* O values, NULL-terminated */
-    const char *remote;                    /* "address:port" */
-    int64_t received_ns;                   /* monotonic, for latency figures */
+    const char *certificate_user;             /* CN */
+    const char *const *certificate_groups;    /* O values, NULL-terminated */
+    const char *const *certificate_addresses; /* IP addresses among its SANs, NULL-terminated */
+    const char *remote;                       /* "address:port" */
+    int64_t received_ns;                      /* monotonic, for latency figures */
 };
 const char *http_request_header(const struct http_request *request,
                                 const char *lower_name); /* NULL if absent */

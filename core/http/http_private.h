@@ -25,8 +25,9 @@ struct http_link {
     struct list node; /* on server->links while libmicrohttpd knows it */
     unsigned worker;
     char remote[64];
-    char *user;    /* set before libmicrohttpd sees the connection, constant afterwards */
-    char **groups; /* NULL-terminated, one allocation with its strings */
+    char *user;       /* set before libmicrohttpd sees the connection, constant afterwards */
+    char **groups;    /* NULL-terminated, one allocation with its strings */
+    char **addresses; /* the same */
 
     pthread_mutex_t lock; /* guards what follows, and the state of the exchange */
     struct exchange *exchange;

@@ -42,6 +42,7 @@ void link_unref(struct http_link *link)
     pthread_mutex_destroy(&link->lock);
     free(link->user);
     free(link->groups);
+    free(link->addresses);
     free(link);
 }
 

@@ -346,6 +346,7 @@ static enum MHD_Result see_head(struct exchange *x, const char *method)
     request->remote = x->link->remote;
     request->certificate_user = x->link->user;
     request->certificate_groups = (const char *const *)x->link->groups;
+    request->certificate_addresses = (const char *const *)x->link->addresses;
     return MHD_YES;
 }
 

@@ -6,12 +6,14 @@
  * Does not decide what an identity may do. A certificate that is shown must verify: a broken one ends the
  * connection.
  */
+#include <arpa/inet.h>
 #include <gnutls/x509.h>
 #include <string.h>
 
 #include "http/http_private.h"
 
 #define MAX_GROUPS 32
+#define MAX_ADDRESSES 32
 
 static int tls_error(struct err **err, int code, const char *what)
 {
@@ -102,6 +104,18 @@ static char *subject_value(gnutls_x509_crt_t certificate, const char *oid, unsig
     return mem_strdup(text);
 }
 
+/* `count` texts, each with its NUL → an array that ends with NULL, one allocation. */
+static char **split(const struct str *all, size_t count)
+{
+    char **texts = mem_alloc((count + 1) * sizeof *texts + all->len);
+    char *at = (char *)(texts + count + 1);
+    if (all->len)
+        memcpy(at, all->data, all->len);
+    for (size_t i = 0; i < count; i++, at += strlen(at) + 1)
+        texts[i] = at;
+    return texts;
+}
+
 static char **subject_groups(gnutls_x509_crt_t certificate)
 {
     auto_str all = {0};
@@ -113,13 +127,27 @@ static char **subject_groups(gnutls_x509_crt_t certificate)
             break;
         str_add_n(&all, value, strlen(value) + 1);
     }
-    char **groups = mem_alloc((count + 1) * sizeof *groups + all.len);
-    char *at = (char *)(groups + count + 1);
-    if (all.len)
-        memcpy(at, all.data, all.len);
-    for (size_t i = 0; i < count; i++, at += strlen(at) + 1)
-        groups[i] = at;
-    return groups;
+    return split(&all, count);
+}
+
+static char **alternative_addresses(gnutls_x509_crt_t certificate)
+{
+    auto_str all = {0};
+    size_t count = 0;
+    for (unsigned i = 0; count < MAX_ADDRESSES; i++) {
+        unsigned char name[256];
+        size_t len = sizeof name;
+        char text[INET6_ADDRSTRLEN];
+        int type = gnutls_x509_crt_get_subject_alt_name(certificate, i, name, &len, NULL);
+        if (type < 0 && type != GNUTLS_E_SHORT_MEMORY_BUFFER)
+            break;
+        if (type != GNUTLS_SAN_IPADDRESS || (len != 4 && len != 16) ||
+            !inet_ntop(len == 4 ? AF_INET : AF_INET6, name, text, sizeof text))
+            continue;
+        str_add_n(&all, text, strlen(text) + 1);
+        count++;
+    }
+    return split(&all, count);
 }
 
 int front_tls_identify(struct front_tls *tls, gnutls_session_t session, struct http_link *link)
@@ -143,6 +171,7 @@ int front_tls_identify(struct front_tls *tls, gnutls_session_t session, struct h
     if (rc == 0) {
         link->user = subject_value(certificate, GNUTLS_OID_X520_COMMON_NAME, 0);
         link->groups = subject_groups(certificate);
+        link->addresses = alternative_addresses(certificate);
         rc = link->user ? 0 : -1;
     }
     gnutls_x509_crt_deinit(certificate);

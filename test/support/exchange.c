@@ -18,8 +18,8 @@ struct local_client {
     struct loop *loop;
     http_handler *handler;
     void *handler_arg;
-    char *user, *token;
-    char **groups;
+    char *user, *token, *remote;
+    char **groups, **addresses;
     http_local_decide *decide;
     void *decide_arg;
     bool cut;
@@ -86,6 +86,8 @@ static void local_free(struct local *l)
     str_free(&l->collected);
     free((void *)l->x.request.certificate_user);
     free((void *)l->x.request.certificate_groups);
+    free((void *)l->x.request.certificate_addresses);
+    free((void *)l->x.request.remote);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
@@ -402,9 +404,10 @@ static struct local *local_new(struct local_client *client, const struct http_ca
     request->method = l->call.method;
     request->body = body;
     request->body_len = call->body_len;
-    request->remote = "local:0";
+    request->remote = mem_strdup(client->remote ? client->remote : "local:0");
     request->certificate_user = mem_strdup(client->user);
     request->certificate_groups = copy_groups(client->groups);
+    request->certificate_addresses = copy_groups(client->addresses);
     request->received_ns = loop_clock(client->loop)->monotonic_ns(loop_clock(client->loop)->arg);
     parse_target(l, l->call.target);
     for (size_t i = 0; i < call->n_headers; i++)
@@ -551,6 +554,8 @@ static void local_client_free(struct http_client *http)
     free(client->user);
     free(client->token);
     free(client->groups);
+    free(client->addresses);
+    free(client->remote);
     free(client);
 }
 
@@ -570,8 +575,11 @@ struct http_client *http_local_client_new(struct loop *loop, http_handler *handl
     if (identity) {
         client->user = mem_strdup(identity->user);
         client->token = mem_strdup(identity->bearer_token);
+        client->remote = mem_strdup(identity->remote);
         if (identity->groups)
             client->groups = (char **)copy_groups((char **)identity->groups);
+        if (identity->addresses)
+            client->addresses = (char **)copy_groups((char **)identity->addresses);
     }
     return &client->client;
 }

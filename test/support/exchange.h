@@ -12,9 +12,11 @@
 #include "http/http.h"
 
 struct http_local_identity {
-    const char *user;          /* CN of a client certificate; NULL: none */
-    const char *const *groups; /* NULL-terminated; may be NULL */
-    const char *bearer_token;  /* sent as Authorization; may be NULL */
+    const char *user;             /* CN of a client certificate; NULL: none */
+    const char *const *groups;    /* NULL-terminated; may be NULL */
+    const char *bearer_token;     /* sent as Authorization; may be NULL */
+    const char *const *addresses; /* of the client certificate; NULL-terminated; may be NULL */
+    const char *remote;           /* "ADDRESS:PORT"; NULL: "local:0" */
 };
 
 /* Strings are copied. handler NULL: everything is refused until http_local_client_set_handler. */

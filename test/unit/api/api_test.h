@@ -310,7 +310,7 @@ static inline struct http_client *world_as(struct world *w, const char *user, co
     if (w->other)
         w->other->ops->free(w->other);
     const char *groups[] = {group, NULL};
-    const struct http_local_identity identity = {user, groups, token};
+    const struct http_local_identity identity = {.user = user, .groups = groups, .bearer_token = token};
     w->other = http_local_client_new(w->loop, api_handle, w->api, &identity);
     return w->other;
 }

@@ -459,7 +459,7 @@ static void test_node_sees_its_own(void **state)
 
 /* ---- joining ---- */
 
-static char *join_body(const char *name)
+static char *join_body_at(const char *name, const char *address)
 {
     auto_free char *key = NULL, *csr = NULL;
     auto_free char *user = mem_printf("system:node:%s", name);
@@ -467,10 +467,15 @@ static char *join_body(const char *name)
     cJSON *body = cJSON_CreateObject();
     json_set_string(body, "name", name);
     json_set_string(body, "csr", csr);
-    json_push_string(json_ensure_array(body, "addresses"), "10.0.0.7");
+    json_push_string(json_ensure_array(body, "addresses"), address);
     char *text = json_print(body);
     cJSON_Delete(body);
     return text;
+}
+
+static char *join_body(const char *name)
+{
+    return join_body_at(name, "10.0.0.7");
 }
 
 static struct reply join_with(struct world *w, const char *token, const char *name)
@@ -533,7 +538,8 @@ static void test_join_refused(void **state)
 static void test_renewal(void **state)
 {
     struct world *w = *state;
-    expect(w, 201, "POST", "/api/v1/nodes", "{'metadata':{'name':'n1'}}");
+    expect(w, 201, "POST", "/api/v1/nodes",
+           "{'metadata':{'name':'n1'},'status':{'addresses':[{'type':'InternalIP','address':'10.0.0.7'}]}}");
     auto_free char *body = join_body("n1"), *other = join_body("n2");
     auto_reply renewed = ask_as(w, "system:node:n1", "system:nodes", NULL, "POST", JOIN, body);
     assert_int_equal(renewed.status, 201);
@@ -545,6 +551,57 @@ static void test_renewal(void **state)
     expect(w, 200, "DELETE", "/api/v1/nodes/n1", NULL);
     auto_reply gone = ask_as(w, "system:node:n1", "system:nodes", NULL, "POST", JOIN, body);
     assert_int_equal(gone.status, 401);
+}
+
+/* The next certificate is for the same machine: not for the server's address, nor for another node's. */
+static void test_renewal_addresses(void **state)
+{
+    struct world *w = *state;
+    world_close(w);
+    w->options.public_address = "10.0.0.1";
+    world_open(w);
+    expect(w, 201, "POST", "/api/v1/nodes",
+           "{'metadata':{'name':'n1'},'status':{'addresses':[{'type':'InternalIP','address':'10.0.0.7'},"
+           "{'type':'InternalIP','address':'10.0.0.1'},{'type':'InternalIP','address':'fd00::7'},"
+           "{'type':'Hostname','address':'n1'}]}}");
+    expect(w, 201, "POST", "/api/v1/nodes",
+           "{'metadata':{'name':'n2'},'status':{'addresses':[{'type':'InternalIP','address':'10.0.0.8'},"
+           "{'type':'InternalIP','address':'10.0.0.11'}]}}");
+    static const struct {
+        const char *address, *held, *remote; /* asked for; in the certificate; called from */
+        int status;
+        const char *message;
+    } cases[] = {
+        {"10.0.0.7", NULL, NULL, 201, NULL},
+        {"fd00:0::7", NULL, NULL, 201, NULL},
+        {"127.0.0.1", NULL, NULL, 201, NULL},
+        {"10.0.0.9", NULL, NULL, 403, "neither its Node has it nor does it call from there"},
+        {"10.0.0.9", NULL, "10.0.0.9:4711", 201, NULL},
+        {"10.0.0.9", NULL, "10.0.0.99:4711", 403, "10.0.0.9"},
+        {"fd00::9", NULL, "[fd00::9]:4711", 201, NULL},
+        {"10.0.0.1", NULL, NULL, 403, "it is the server's"},
+        {"::ffff:10.0.0.1", NULL, NULL, 403, "it is the server's"},
+        {"10.0.0.1", NULL, "10.0.0.1:4711", 403, "it is the server's"},
+        {"10.0.0.1", "10.0.0.1", "10.0.0.1:4711", 201, NULL},
+        {"10.0.0.8", NULL, NULL, 403, "node \"n2\" has it"},
+        {"10.0.0.8", NULL, "10.0.0.8:4711", 403, "node \"n2\" has it"},
+        {"10.0.0.11", "10.0.0.11", NULL, 201, NULL}, /* n2 cannot take it away by saying so */
+        {"api.example", NULL, NULL, 400, "no IP address"},
+    };
+    static const char *const nodes[] = {"system:nodes", NULL};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const char *held[] = {cases[i].held, NULL};
+        const struct http_local_identity node = {
+            .user = "system:node:n1", .groups = nodes, .addresses = held, .remote = cases[i].remote};
+        struct http_client *client = http_local_client_new(w->loop, api_handle, w->api, &node);
+        auto_free char *body = join_body_at("n1", cases[i].address);
+        auto_reply reply = ask_client(w, client, "POST", JOIN, NULL, NULL, body);
+        client->ops->free(client);
+        if (reply.status != cases[i].status)
+            fail_msg("%zu %s: %d %s", i, cases[i].address, reply.status, reply.text);
+        if (cases[i].message)
+            assert_non_null(strstr(text_at(&reply, "message"), cases[i].message));
+    }
 }
 
 static void test_join_reusable(void **state)
@@ -575,6 +632,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_join_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_reusable, setup, teardown),
         cmocka_unit_test_setup_teardown(test_renewal, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_renewal_addresses, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

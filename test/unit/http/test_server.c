@@ -98,6 +98,8 @@ static void handle(void *arg, struct http_exchange *x)
         str_addf(&text, " user=%s", r->certificate_user ? r->certificate_user : "-");
         for (size_t i = 0; r->certificate_groups && r->certificate_groups[i]; i++)
             str_addf(&text, " group=%s", r->certificate_groups[i]);
+        for (size_t i = 0; r->certificate_addresses && r->certificate_addresses[i]; i++)
+            str_addf(&text, " at=%s", r->certificate_addresses[i]);
         const char *echo = http_request_header(r, "x-echo");
         str_addf(&text, " echo=%s flag=%d", echo ? echo : "-", http_request_flag(r, "flag"));
         respond_text(x, 200, str_c(&text));
@@ -214,7 +216,7 @@ static void requests_arrive_whole(void **state)
     assert_int_equal(w->status, 200);
     char expected[256];
     snprintf(expected, sizeof expected, "GET /a b/c x=1 y=/ z x=2 flag=True user=%s echo=hello flag=1",
-             w->tls ? "system:node:n1 group=system:nodes" : "-");
+             w->tls ? "system:node:n1 group=system:nodes at=127.0.0.1" : "-");
     assert_string_equal(w->body, expected);
     call(w, "DELETE", "/x", NULL, 0);
     assert_true(str_starts(w->body, "DELETE /x "));
