@@ -11,25 +11,10 @@
 
 /* ---- before defaults: every create and change ---- */
 
-/* stringData is write-only: it goes into data. */
-static void secret_strings(cJSON *secret)
-{
-    cJSON *strings = json_get(secret, "stringData");
-    if (!strings)
-        return;
-    json_each (entry, strings) {
-        if (!cJSON_IsString(entry))
-            continue;
-        auto_free char *text = str_base64(entry->valuestring, strlen(entry->valuestring));
-        json_set_string(json_ensure_object(secret, "data"), entry->string, text);
-    }
-    json_remove(secret, "stringData");
-}
-
 void admission_normalize(const struct op *op, cJSON *object)
 {
     if (str_eq(op->info->resource, "secrets"))
-        secret_strings(object);
+        schema_secret_strings(object);
     json_remove(object_meta(object), "selfLink");
 }
 

@@ -126,10 +126,7 @@ static void read_bind(struct op *op, const cJSON *step)
         json_set_string(json_ensure_object(op->body, "target"), "name", node);
     cJSON *annotations = json_ensure_object(json_ensure_object(op->body, "metadata"), "annotations");
     const cJSON *given = json_get(step, "annotations");
-    json_each (entry, given) {
-        if (cJSON_IsString(entry))
-            json_set_string(annotations, entry->string, entry->valuestring);
-    }
+    json_set_strings(annotations, given);
     if (json_string(step, "reason"))
         json_set_string(annotations, "minik8s.io/scheduling-reason", json_string(step, "reason"));
 }

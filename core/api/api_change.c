@@ -137,11 +137,8 @@ static cJSON *change_bind(struct op *op, const cJSON *old, struct err **err)
     cJSON *object = json_copy(old);
     json_set_string(json_ensure_object(object, "spec"), "nodeName", node);
     const cJSON *annotations = json_at(op->body, "metadata.annotations");
-    json_each (annotation, annotations) {
-        if (cJSON_IsString(annotation))
-            json_set_string(json_ensure_object(object_meta(object), "annotations"), annotation->string,
-                            annotation->valuestring);
-    }
+    if (annotations && annotations->child)
+        json_set_strings(json_ensure_object(object_meta(object), "annotations"), annotations);
     set_scheduled(op, object);
     return object;
 }
@@ -356,6 +353,8 @@ static enum op_next write_change(struct op *op, const struct store_object *store
     bool last = object_finalized(op, object);
     if (!last && json_equal(old, object))
         return op_answer(op, stored->bytes, stored->revision, object);
+    if (!last && object_check_depth(object, old, err) < 0)
+        return OP_FAILED;
     if (!last && quota_admit(op, false, object, err) < 0)
         return OP_FAILED;
     if (op->dry_run)

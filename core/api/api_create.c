@@ -161,7 +161,7 @@ enum op_next op_prepare_create(struct op *op, cJSON *taken, struct err **err)
     if (managers_follow(op, NULL, object, err) < 0)
         return OP_FAILED;
     if (admission_create(op, object, err) < 0 || schema_validate(op->kind, object, NULL, false, err) < 0 ||
-        quota_admit(op, true, object, err) < 0)
+        object_check_depth(object, NULL, err) < 0 || quota_admit(op, true, object, err) < 0)
         return OP_FAILED;
     if (op->dry_run)
         return create_dry(op, object, err);

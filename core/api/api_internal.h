@@ -291,6 +291,9 @@ int op_check_preconditions(const struct op *op, const struct store_object *old, 
                            struct err **err);
 bool object_finalized(const struct op *op, const cJSON *object); /* deleting, and nothing holds it any more */
 int object_check_kind(const struct schema_kind_info *info, cJSON *object, struct err **err);
+/* No reader takes more than JSON_MAX_DEPTH, so nothing deeper is stored: whatever patches, defaults and the
+ * server added. An old object that is deeper may stay as deep. */
+int object_check_depth(const cJSON *object, const cJSON *old, struct err **err);
 int object_check_place(const struct op *op, const cJSON *meta, struct err **err);
 cJSON *op_read(struct op *op, struct store_object *old,
                struct err **err);                  /* present object, parsed; also in *old */

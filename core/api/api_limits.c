@@ -29,11 +29,15 @@ static void add_names(struct str *all, const struct str *names, const char *what
 
 static void fill(cJSON *container, const char *field, const cJSON *defaults, struct str *names)
 {
+    if (!defaults || !defaults->child)
+        return;
+    auto_json_keys keys;
+    json_keys_init(&keys, json_ensure_object(json_ensure_object(container, "resources"), field),
+                   (size_t)cJSON_GetArraySize(defaults));
     json_each (entry, defaults) {
-        cJSON *map = json_ensure_object(json_ensure_object(container, "resources"), field);
-        if (json_get(map, entry->string))
+        if (json_keys_get(&keys, entry->string))
             continue;
-        json_set(map, entry->string, json_copy(entry));
+        json_keys_set(&keys, entry->string, json_copy(entry));
         str_addf(names, "%s%s", names->len ? ", " : "", entry->string);
     }
 }

@@ -93,3 +93,12 @@ int64_t api_wall(const struct api *api)
 {
     return clock_wall_ns(api->clock);
 }
+
+int object_check_depth(const cJSON *object, const cJSON *old, struct err **err)
+{
+    unsigned depth = json_depth(object);
+    if (depth <= JSON_MAX_DEPTH || (old && depth <= json_depth(old)))
+        return 0;
+    return err_add_cause(err, "FieldValueInvalid", NULL, "Invalid value: nested deeper than %d",
+                         JSON_MAX_DEPTH);
+}

@@ -60,7 +60,7 @@ cJSON *json_parse(const char *text, size_t len, struct err **err)
 {
     struct json_scan scan;
     cJSON *json = NULL;
-    if (json_scan_text(text, len, &scan, err) == 0) {
+    if (json_scan_text(text, len, JSON_MAX_DEPTH, &scan, err) == 0) {
         json = cJSON_ParseWithLengthOpts(text, len, NULL, 0);
         if (json)
             return finish(json, &scan);
@@ -80,9 +80,10 @@ cJSON *json_parse_trusted(const char *text, size_t len)
         end++;
     struct json_scan scan = {0};
     bool good = end == text + len;
-    /* Only a text with a large number needs the scan, which tells which of them a double does not hold. */
+    /* Only a text with a large number needs the scan, which tells which of them a double does not hold. What
+     * cJSON read is never too deep for it: an object at the limit comes in lists, which are deeper. */
     if (good && has_large(json))
-        good = json_scan_text(text, len, &scan, NULL) == 0;
+        good = json_scan_text(text, len, CJSON_NESTING_LIMIT, &scan, NULL) == 0;
     if (good)
         return finish(json, &scan);
     free(scan.big);

@@ -71,6 +71,28 @@ int json_apply_patch(cJSON **target, const cJSON *operations, struct err **err);
  */
 int json_path_print(const cJSON *json, const char *expression, struct str *out, struct err **err);
 
+/* Look-ups and writes by key in one object: never quadratic, however many. While it stands the object's
+ * fields change only through json_keys_set, and a key that was not there at first is looked up or set once
+ * (as keys of one parsed object are). Must end before the object does. */
+struct json_key;
+struct json_keys {
+    cJSON *object;
+    struct json_key *sorted; /* NULL: few enough for plain search */
+    size_t n;
+    char *text;
+};
+void json_keys_init(struct json_keys *keys, const cJSON *object,
+                    size_t n); /* n: about so many keys to come */
+void json_keys_fini(struct json_keys *keys);
+cJSON *json_keys_get(const struct json_keys *keys, const char *key);         /* like json_get */
+cJSON *json_keys_set(struct json_keys *keys, const char *key, cJSON *value); /* like json_set */
+/* The fields of `from` that are strings, each as json_set_string would. */
+void json_set_strings(cJSON *object, const cJSON *from);
+#define auto_json_keys __attribute__((cleanup(json_keys_fini))) struct json_keys
+
+/* Objects and arrays within each other; 0: a scalar. */
+unsigned json_depth(const cJSON *json);
+
 #define json_each(item, parent) for (cJSON *item = (parent) ? (parent)->child : NULL; item; item = item->next)
 
 #endif

@@ -171,22 +171,30 @@ void json_link_last(cJSON *parent, cJSON *node)
     parent->child->prev = node;
 }
 
+/* Puts value (NULL: nothing) into the place of old (NULL: none; then at the end). */
+static void put_n(cJSON *object, cJSON *old, const char *key, size_t len, cJSON *value)
+{
+    if (value == old)
+        return;
+    if (value)
+        rename_node(value, key, len);
+    if (value && old)
+        cJSON_ReplaceItemViaPointer(object, old, value);
+    else if (value)
+        json_link_last(object, value);
+    else
+        cJSON_Delete(cJSON_DetachItemViaPointer(object, old));
+}
+
+void json_put(cJSON *object, cJSON *old, const char *key, cJSON *value)
+{
+    put_n(object, old, key, strlen(key), value);
+}
+
 static cJSON *set_n(cJSON *object, const char *key, size_t len, cJSON *value)
 {
     must(cJSON_IsObject(object));
-    cJSON *old = get_n(object, key, len);
-    if (!value) {
-        if (old)
-            cJSON_Delete(cJSON_DetachItemViaPointer(object, old));
-        return NULL;
-    }
-    if (value == old)
-        return value;
-    rename_node(value, key, len);
-    if (old)
-        cJSON_ReplaceItemViaPointer(object, old, value);
-    else
-        json_link_last(object, value);
+    put_n(object, get_n(object, key, len), key, len, value);
     return value;
 }
 
@@ -421,14 +429,16 @@ cJSON *json_merge_patch(cJSON *target, const cJSON *patch)
         cJSON_Delete(target);
         target = cJSON_CreateObject();
     }
+    auto_json_keys keys;
+    json_keys_init(&keys, target, count_from(patch->child));
     json_each (child, patch) {
-        cJSON *old = json_get(target, child->string);
+        cJSON *old = json_keys_get(&keys, child->string);
         if (cJSON_IsNull(child))
-            json_remove(target, child->string);
+            json_keys_set(&keys, child->string, NULL);
         else if (cJSON_IsObject(child) && cJSON_IsObject(old))
             json_merge_patch(old, child);
         else
-            json_set(target, child->string, json_merge_patch(NULL, child));
+            json_keys_set(&keys, child->string, json_merge_patch(NULL, child));
     }
     return target;
 }

@@ -20,13 +20,14 @@ struct json_scan {
 #define JSON_EXACT_DIGITS 15
 
 /* Checks the whole text; ERR_BAD_REQUEST with line and column. scan->big is set on success and on failure. */
-int json_scan_text(const char *text, size_t len, struct json_scan *scan, struct err **err);
+int json_scan_text(const char *text, size_t len, unsigned max_depth, struct json_scan *scan,
+                   struct err **err);
 /* True if the Raw node (or text) is a JSON integer. */
 bool json_is_integer_text(const char *text);
 
-/* Objects and arrays within each other; 0: a scalar. */
-unsigned json_depth(const cJSON *json);
 /* Appends to an object or array without looking whether the key is there; constant time. */
 void json_link_last(cJSON *parent, cJSON *node);
+/* json_set without the search: old is the field that has the key, or NULL. value NULL removes it. */
+void json_put(cJSON *object, cJSON *old, const char *key, cJSON *value);
 
 #endif

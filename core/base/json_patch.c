@@ -1,20 +1,22 @@
 /*
  * json_patch: RFC 6902. Works on a copy, which replaces the target when all operations have succeeded.
  * Invariants: the result is never deeper than JSON_MAX_DEPTH (checked at each insertion, so that no recursion
- * here can be driven deeper), and `copy` adds at most COPIED_MAX nodes: a small patch cannot make a huge
- * object. A malformed operation is ERR_BAD_REQUEST; one that does not fit the target, or a failed test,
- * ERR_INVALID.
+ * here can be driven deeper), `copy` adds at most COPIED_MAX bytes, and all operations together look at no
+ * more than WORK_MAX nodes: a small patch can neither make a huge object nor take long. A malformed operation
+ * is ERR_BAD_REQUEST; one that does not fit the target, or a failed test, ERR_INVALID; one too many
+ * ERR_TOO_LARGE.
  */
 #include <string.h>
 
 #include "base/json_internal.h"
 
 #define OPERATIONS_MAX 10000
-#define COPIED_MAX 200000
+#define COPIED_MAX (8u << 20) /* bytes of memory */
+#define WORK_MAX 20000000
 
 struct patch {
     cJSON *root;
-    size_t copied;
+    size_t copied, work;
     size_t number; /* of the operation, for messages */
     struct err **err;
 };
@@ -81,20 +83,39 @@ static int index_of(const char *token)
     return atoi(token);
 }
 
-static cJSON *step_into(const cJSON *parent, const char *token)
+/* Counts nodes that are looked at. False, with an error, when they are too many: what was found or not is
+ * then of no matter, as json_apply_patch ends there. */
+static bool spend(struct patch *patch, size_t nodes)
 {
-    int index = index_of(token);
-    if (cJSON_IsArray(parent))
-        return index < 0 ? NULL : cJSON_GetArrayItem(parent, index);
-    return json_get(parent, token);
+    patch->work += nodes;
+    if (patch->work <= WORK_MAX)
+        return true;
+    err_set(patch->err, ERR_TOO_LARGE, "JSON patch: operation %zu: too much work", patch->number);
+    return false;
+}
+
+/* The array's element or the object's field. Not cJSON's or json_get: their searches would not be counted. */
+static cJSON *step_into(struct patch *patch, const cJSON *parent, const char *token)
+{
+    bool array = cJSON_IsArray(parent);
+    int index = array ? index_of(token) : -1;
+    if (array && index < 0)
+        return NULL;
+    json_each (child, parent) {
+        if (!spend(patch, 1))
+            return NULL;
+        if (array ? index-- == 0 : child->string && strcmp(child->string, token) == 0)
+            return child;
+    }
+    return NULL;
 }
 
 /* The node that the first n tokens lead to. */
-static cJSON *resolve(const struct patch *patch, const struct pointer *pointer, size_t n)
+static cJSON *resolve(struct patch *patch, const struct pointer *pointer, size_t n)
 {
     cJSON *json = patch->root;
     for (size_t i = 0; json && i < n; i++)
-        json = step_into(json, pointer->tokens[i]);
+        json = step_into(patch, json, pointer->tokens[i]);
     return json;
 }
 
@@ -103,6 +124,15 @@ static size_t count_nodes(const cJSON *json)
     size_t n = 1;
     json_each (child, json)
         n += count_nodes(child);
+    return n;
+}
+
+static size_t count_bytes(const cJSON *json)
+{
+    size_t n = sizeof(*json) + (json->string ? strlen(json->string) : 0) +
+               (json->valuestring ? strlen(json->valuestring) : 0);
+    json_each (child, json)
+        n += count_bytes(child);
     return n;
 }
 
@@ -133,18 +163,19 @@ static int insert(struct patch *patch, const struct pointer *pointer, const char
     cJSON *parent = resolve(patch, pointer, pointer->n - 1);
     const char *token = pointer->tokens[pointer->n - 1];
     if (cJSON_IsObject(parent)) {
-        json_set(parent, token, steal(&owned));
+        json_put(parent, step_into(patch, parent, token), token, steal(&owned));
         return 0;
     }
     if (!cJSON_IsArray(parent))
         return does_not_fit(patch, path, "the parent does not exist");
-    int size = cJSON_GetArraySize(parent), index = strcmp(token, "-") == 0 ? size : index_of(token);
-    if (index < 0 || index > size)
-        return does_not_fit(patch, path, "no such place in the array");
-    if (index == size)
+    bool last = strcmp(token, "-") == 0;
+    cJSON *following = last ? NULL : step_into(patch, parent, token);
+    if (following)
+        insert_before(parent, following, steal(&owned));
+    else if (last || index_of(token) == cJSON_GetArraySize(parent))
         json_push(parent, steal(&owned));
     else
-        insert_before(parent, cJSON_GetArrayItem(parent, index), steal(&owned));
+        return does_not_fit(patch, path, "no such place in the array");
     return 0;
 }
 
@@ -156,7 +187,7 @@ static cJSON *take_out(struct patch *patch, const struct pointer *pointer, const
         return NULL;
     }
     cJSON *parent = resolve(patch, pointer, pointer->n - 1);
-    cJSON *json = parent ? step_into(parent, pointer->tokens[pointer->n - 1]) : NULL;
+    cJSON *json = parent ? step_into(patch, parent, pointer->tokens[pointer->n - 1]) : NULL;
     if (!json) {
         does_not_fit(patch, path, "does not exist");
         return NULL;
@@ -185,7 +216,7 @@ static int copy(struct patch *patch, const struct pointer *from, const struct po
     cJSON *json = resolve(patch, from, from->n);
     if (!json)
         return does_not_fit(patch, source, "does not exist");
-    patch->copied += count_nodes(json);
+    patch->copied += count_bytes(json);
     if (patch->copied > COPIED_MAX)
         return err_set(patch->err, ERR_TOO_LARGE, "JSON patch: operation %zu copies too much", patch->number);
     return insert(patch, to, path, json_copy(json));
@@ -203,7 +234,10 @@ static int move(struct patch *patch, const struct pointer *from, const struct po
     if (common == from->n && to->n == from->n)
         return resolve(patch, from, from->n) ? 0 : does_not_fit(patch, source, "does not exist");
     cJSON *json = take_out(patch, from, source);
-    return json ? insert(patch, to, path, json) : -1;
+    if (!json)
+        return -1;
+    spend(patch, count_nodes(json)); /* insert looks how deep it is */
+    return insert(patch, to, path, json);
 }
 
 static int apply_with_value(struct patch *patch, const char *name, const struct pointer *to,
@@ -218,6 +252,8 @@ static int apply_with_value(struct patch *patch, const char *name, const struct 
     if (str_eq(name, "replace"))
         return replace(patch, to, path, value);
     const cJSON *actual = resolve(patch, to, to->n);
+    if (actual && !spend(patch, count_nodes(actual)))
+        return -1;
     /* The API's own clients test for a field to be absent by comparing with null. */
     if (actual ? json_equal(actual, value) : cJSON_IsNull(value))
         return 0;
@@ -254,7 +290,7 @@ int json_apply_patch(cJSON **target, const cJSON *operations, struct err **err)
     struct patch patch = {.root = json_copy(*target), .err = err};
     json_each (operation, operations) {
         patch.number++;
-        if (apply(&patch, operation) < 0) {
+        if (apply(&patch, operation) < 0 || patch.work > WORK_MAX) {
             cJSON_Delete(patch.root);
             return -1;
         }

@@ -1,9 +1,9 @@
 /*
  * json_scan: the strict gate in front of cJSON (RFC 8259 without its tolerances). One pass, no tree: it
  * refuses bad UTF-8, \u0000, unpaired surrogates, raw control bytes, malformed numbers, numbers out of range,
- * duplicate keys, depth over JSON_MAX_DEPTH and trailing text, and notes the integers that a double cannot
- * hold. Invariant: what it accepts, cJSON accepts with the same meaning. Cost: linear but for the sort of an
- * object's keys.
+ * duplicate keys, more depth than the caller allows and trailing text, and notes the integers that a double
+ * cannot hold. Invariant: what it accepts, cJSON accepts with the same meaning. Cost: linear but for the sort
+ * of an object's keys.
  */
 #include <math.h>
 #include <string.h>
@@ -23,6 +23,7 @@ struct scanner {
     const char *problem, *at;
     struct json_scan *scan;
     size_t n_numbers, n_keys, keys_capacity;
+    unsigned max_depth;
     struct key *keys; /* of all objects that are open */
     struct key first_keys[64];
 };
@@ -355,9 +356,9 @@ static bool scan_value(struct scanner *s, unsigned depth)
         return refuse(s, "");
     switch (*s->p) {
     case '{':
-        return depth < JSON_MAX_DEPTH ? scan_object(s, depth + 1) : refuse(s, "nested too deeply");
+        return depth < s->max_depth ? scan_object(s, depth + 1) : refuse(s, "nested too deeply");
     case '[':
-        return depth < JSON_MAX_DEPTH ? scan_array(s, depth + 1) : refuse(s, "nested too deeply");
+        return depth < s->max_depth ? scan_array(s, depth + 1) : refuse(s, "nested too deeply");
     case '"':
         return scan_string(s, &escaped);
     case '-':
@@ -378,9 +379,10 @@ static int report(const struct scanner *s, struct err **err)
     return err_set(err, ERR_BAD_REQUEST, "invalid JSON: %s at line %zu column %zu", s->problem, line, column);
 }
 
-int json_scan_text(const char *text, size_t len, struct json_scan *scan, struct err **err)
+int json_scan_text(const char *text, size_t len, unsigned max_depth, struct json_scan *scan, struct err **err)
 {
     struct scanner s;
+    s.max_depth = max_depth;
     s.begin = s.p = text;
     s.end = text + len;
     s.problem = s.at = NULL;

@@ -69,6 +69,8 @@ int schema_check(const struct schema_kind *kind, cJSON *object, enum schema_stri
 void schema_default(const struct schema_kind *kind, cJSON *object);
 /* Only the part about nulls, at every depth. */
 void schema_drop_nulls(const struct schema_kind *kind, cJSON *object);
+/* stringData of a Secret is write-only: it moves into data. One of the defaults too. */
+void schema_secret_strings(cJSON *secret);
 /* The status that a new object of the kind begins with (Pod: phase Pending), or NULL. Caller owns. */
 cJSON *schema_initial_status(const struct schema_kind *kind);
 /* ERR_INVALID with one cause per wrong field. `old` NULL: create; else also immutability. Validates spec and

@@ -170,24 +170,19 @@ static void hook_namespace(cJSON *object)
         json_push_string(json_ensure_array(spec, "finalizers"), "kubernetes");
 }
 
-/* stringData is write-only: it moves into data. */
-static void hook_secret(cJSON *secret)
+void schema_secret_strings(cJSON *secret)
 {
     cJSON *plain = json_get(secret, "stringData");
     if (!plain)
         return;
     cJSON *data = json_ensure_object(secret, "data");
-    auto_map present = {0}; /* a Secret may have very many keys: no linear search per key */
-    json_each (item, data)
-        map_set(&present, item->string, item);
+    auto_json_keys keys; /* a Secret may have very many: no linear search per key */
+    json_keys_init(&keys, data, (size_t)cJSON_GetArraySize(plain));
     json_each (item, plain) {
         if (!cJSON_IsString(item))
             continue;
         auto_free char *text = str_base64(item->valuestring, strlen(item->valuestring));
-        cJSON *old = map_get(&present, item->string);
-        if (old)
-            cJSON_Delete(cJSON_DetachItemViaPointer(data, old));
-        cJSON_AddItemToObject(data, item->string, cJSON_CreateString(text));
+        json_keys_set(&keys, item->string, cJSON_CreateString(text));
     }
     json_remove(secret, "stringData");
 }
@@ -244,7 +239,7 @@ static const struct {
     {"jobSpec", hook_job_spec},
     {"labelsFromTemplate", hook_labels_from_template},
     {"namespace", hook_namespace},
-    {"secret", hook_secret},
+    {"secret", schema_secret_strings},
     {"subject", hook_subject},
     {"event", hook_event},
     {"limitRangeItem", hook_limit_range_item},

@@ -9,8 +9,15 @@
 #include "schema/schema_private.h"
 
 #define MAX_MERGED 2048 /* elements of one list, order or deletion: merging is quadratic */
+#define MAX_RETAINED 256
 #define ORDER "$setElementOrder/"
 #define DELETE_FROM "$deleteFromPrimitiveList/"
+
+/* One object that is merged: its type, if known, and the fields of both sides. */
+struct merge {
+    const struct schema_type *type;
+    struct json_keys target, patch;
+};
 
 static cJSON *merge_object(const struct schema_type *type, cJSON *target, const cJSON *patch,
                            struct err **err);
@@ -182,27 +189,27 @@ static bool too_long(const cJSON *list)
 }
 
 /* Everything that a patch says about one list: values, deletions, order. */
-static int merge_list_field(const struct schema_type *type, cJSON *target, const char *name,
-                            const cJSON *patch, struct err **err)
+static int merge_list_field(struct merge *m, const char *name, struct err **err)
 {
+    const struct schema_type *type = type_below(m->type, name);
     auto_free char *order_name = mem_printf(ORDER "%s", name);
     auto_free char *delete_name = mem_printf(DELETE_FROM "%s", name);
-    const cJSON *values = json_get(patch, name), *order = json_get(patch, order_name);
-    const cJSON *gone = json_get(patch, delete_name);
+    const cJSON *values = json_keys_get(&m->patch, name), *order = json_keys_get(&m->patch, order_name);
+    const cJSON *gone = json_keys_get(&m->patch, delete_name);
     bool merges = type && type->kind == TYPE_LIST && type->patch != PATCH_REPLACE &&
                   (type->merge_key || type->patch == PATCH_MERGE);
     if (values && (!merges || !cJSON_IsArray(values))) {
         cJSON *copy = clean_copy(type, values, err);
         if (!copy)
             return -1;
-        json_set(target, name, copy);
+        json_keys_set(&m->target, name, copy);
         return 0;
     }
-    cJSON *list = json_get(target, name);
+    cJSON *list = json_keys_get(&m->target, name);
     if (!cJSON_IsArray(list)) {
         if (!values)
             return 0;
-        list = json_set(target, name, cJSON_CreateArray());
+        list = json_keys_set(&m->target, name, cJSON_CreateArray());
     }
     if (too_long(values) || too_long(order) || too_long(gone) || too_long(list))
         return err_set(err, ERR_BAD_REQUEST, "too many elements in the list %s of a strategic merge patch",
@@ -217,8 +224,7 @@ static int merge_list_field(const struct schema_type *type, cJSON *target, const
     return 0;
 }
 
-static int merge_field(const struct schema_type *type, cJSON *target, const cJSON *patch, const cJSON *field,
-                       struct err **err)
+static int merge_field(struct merge *m, const cJSON *field, struct err **err)
 {
     const char *name = field->string;
     if (strcmp(name, "$patch") == 0 || strcmp(name, "$retainKeys") == 0)
@@ -227,38 +233,54 @@ static int merge_field(const struct schema_type *type, cJSON *target, const cJSO
         const char *slash = strchr(name, '/');
         if (!str_starts(name, ORDER) && !str_starts(name, DELETE_FROM))
             return err_set(err, ERR_BAD_REQUEST, "unknown directive %s in the patch", name);
-        if (json_get(patch, slash + 1)) /* comes with its list */
+        if (json_keys_get(&m->patch, slash + 1)) /* comes with its list */
             return 0;
-        return merge_list_field(type_below(type, slash + 1), target, slash + 1, patch, err);
+        return merge_list_field(m, slash + 1, err);
     }
-    const struct schema_type *below = type_below(type, name);
+    const struct schema_type *below = type_below(m->type, name);
     if (cJSON_IsNull(field)) {
-        json_remove(target, name);
+        json_keys_set(&m->target, name, NULL);
     } else if (cJSON_IsArray(field)) {
-        return merge_list_field(below, target, name, patch, err);
+        return merge_list_field(m, name, err);
     } else if (cJSON_IsObject(field) &&
                !(below && below->patch == PATCH_REPLACE && below->kind == TYPE_OBJECT)) {
         if (has_directive(field, "delete")) {
-            json_remove(target, name);
+            json_keys_set(&m->target, name, NULL);
             return 0;
         }
-        cJSON *present = json_get(target, name);
+        cJSON *present = json_keys_get(&m->target, name);
         if (!cJSON_IsObject(present))
-            present = json_set(target, name, cJSON_CreateObject());
+            present = json_keys_set(&m->target, name, cJSON_CreateObject());
         return merge_in_place(below, present, field, err);
     } else {
         cJSON *copy = clean_copy(below, field, err);
         if (!copy)
             return -1;
-        json_set(target, name, copy);
+        json_keys_set(&m->target, name, copy);
     }
     return 0;
+}
+
+static int merge_fields(const struct schema_type *type, cJSON *target, const cJSON *patch, struct err **err)
+{
+    struct merge m = {.type = type};
+    size_t n = (size_t)cJSON_GetArraySize(patch);
+    json_keys_init(&m.target, target, n);
+    json_keys_init(&m.patch, patch, n);
+    int result = 0;
+    for (const cJSON *field = patch->child; field && result == 0; field = field->next)
+        result = merge_field(&m, field, err);
+    json_keys_fini(&m.target);
+    json_keys_fini(&m.patch);
+    return result;
 }
 
 static int retain_keys(cJSON *target, const cJSON *keys, struct err **err)
 {
     if (!cJSON_IsArray(keys))
         return err_set(err, ERR_BAD_REQUEST, "$retainKeys in the patch must be a list");
+    if (cJSON_GetArraySize(keys) > MAX_RETAINED)
+        return err_set(err, ERR_BAD_REQUEST, "too many keys in $retainKeys");
     for (cJSON *child = target->child, *next; child; child = next) {
         next = child->next;
         bool keep = false;
@@ -288,11 +310,7 @@ static cJSON *merge_object(const struct schema_type *type, cJSON *target, const 
     const cJSON *retain = json_get(patch, "$retainKeys");
     if (retain && retain_keys(object, retain, err))
         return NULL;
-    json_each (field, patch) {
-        if (merge_field(type, object, patch, field, err))
-            return NULL;
-    }
-    return steal(&object);
+    return merge_fields(type, object, patch, err) ? NULL : steal(&object);
 }
 
 cJSON *schema_strategic_merge(const struct schema_kind *kind, cJSON *target, const cJSON *patch,

@@ -38,6 +38,11 @@ static int malformed(struct err **err)
     return err_set(err, ERR_BAD_REQUEST, "the protobuf body is malformed");
 }
 
+static int too_deep(struct err **err)
+{
+    return err_set(err, ERR_BAD_REQUEST, "the protobuf body is nested too deeply");
+}
+
 static int read_varint(struct span *span, uint64_t *value)
 {
     *value = 0;
@@ -356,7 +361,7 @@ static cJSON *decode_message(const struct schema_message *message, struct span s
                              struct err **err)
 {
     if (depth > JSON_MAX_DEPTH) {
-        err_set(err, ERR_BAD_REQUEST, "the protobuf body is nested too deeply");
+        too_deep(err);
         return NULL;
     }
     auto_json object = cJSON_CreateObject();
@@ -413,6 +418,10 @@ cJSON *schema_protobuf_decode(const void *data, size_t len, struct err **err)
     auto_json decoded = decode_message(message, raw.data, 0, err);
     if (!decoded)
         return NULL;
+    if (json_depth(decoded) > JSON_MAX_DEPTH) { /* a message may hold JSON, which has a depth of its own */
+        too_deep(err);
+        return NULL;
+    }
     while (decoded->child) {
         cJSON *child = cJSON_DetachItemViaPointer(decoded, decoded->child);
         auto_free char *name = mem_strdup(child->string);

@@ -1,4 +1,7 @@
 /* Single objects: create, get, update, the four patches, delete; errors in Kubernetes' words. */
+#include <time.h>
+
+#include "api/api_internal.h"
 #include "api_test.h"
 
 #define PODS "/api/v1/namespaces/default/pods"
@@ -276,6 +279,66 @@ static void test_secret_strings(void **state)
     assert_at(made, "type", "Opaque");
 }
 
+/* More than a Secret may have: told so soon, also when they come as text. */
+static void test_secret_of_too_many_strings(void **state)
+{
+    auto_str body = {0};
+    str_add(&body, "{'metadata':{'name':'s'},'stringData':{");
+    for (int i = 0; i < 100000; i++)
+        str_addf(&body, "%s'k%d':''", i ? "," : "", i);
+    str_add(&body, "}}");
+    clock_t begin = clock();
+    expect(*state, 422, "POST", "/api/v1/namespaces/default/secrets", str_c(&body));
+    assert_true(clock() - begin < 15 * CLOCKS_PER_SEC);
+}
+
+static void take_code(struct op *op)
+{
+    *(int *)op->arg = op->code;
+    op_free(op);
+}
+
+static int create_revision(struct world *w, cJSON *data)
+{
+    const struct schema_kind *kind = schema_find_word(w->schema, "controllerrevisions");
+    int code = 0;
+    struct op *op = op_new(w->api, OP_CREATE, kind, "default", "deep");
+    op->body = cJSON_CreateObject();
+    json_set_string(op->body, "kind", "ControllerRevision");
+    json_set_string(op->body, "apiVersion", "apps/v1");
+    json_set_string(json_ensure_object(op->body, "metadata"), "name", "deep");
+    json_set(op->body, "data", data);
+    json_set_int(op->body, "revision", 1);
+    op->finished = take_code;
+    op->arg = &code;
+    op_run(op);
+    while (!code)
+        turn(w);
+    return code;
+}
+
+/* Whatever way a body came: what could not be read any more is not stored. */
+static void test_depth_of_what_is_stored(void **state)
+{
+    cJSON *data = cJSON_CreateNumber(1e15);
+    for (int i = 0; i < JSON_MAX_DEPTH - 1; i++) {
+        cJSON *outer = cJSON_CreateObject();
+        json_set(outer, "a", data);
+        data = outer;
+    }
+    cJSON *deeper = cJSON_CreateObject();
+    json_set(deeper, "a", json_copy(data));
+    assert_int_equal(create_revision(*state, deeper), 422);
+    assert_int_equal(create_revision(*state, data), 201);
+    const char *path = "/apis/apps/v1/namespaces/default/controllerrevisions/deep";
+    auto_reply got = ask(*state, "GET", path, NULL);
+    assert_int_equal(got.status, 200);
+    auto_reply labelled =
+        ask_type(*state, "PATCH", path, "application/merge-patch+json", "{'metadata':{'labels':{'a':'b'}}}");
+    assert_int_equal(labelled.status, 200);
+    expect(*state, 200, "DELETE", path, NULL);
+}
+
 #define CLASSES "/apis/scheduling.k8s.io/v1/priorityclasses"
 
 static void test_priority_classes(void **state)
@@ -351,6 +414,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_apply, setup, teardown),
         cmocka_unit_test_setup_teardown(test_status_and_spec_are_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_secret_strings, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_secret_of_too_many_strings, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_depth_of_what_is_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(test_priority_classes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gates, setup, teardown),
     };

@@ -170,6 +170,54 @@ static void trusted_text_must_still_be_json(void **state)
     assert_non_null(json);
 }
 
+/* A list of objects that are as deep as they may be is deeper; its large numbers are exact all the same. */
+static void trusted_text_may_be_deeper(void **state)
+{
+    (void)state;
+    auto_str text = {0};
+    for (int i = 0; i < JSON_MAX_DEPTH + 2; i++)
+        str_add_char(&text, '[');
+    str_add(&text, "9007199254740993");
+    for (int i = 0; i < JSON_MAX_DEPTH + 2; i++)
+        str_add_char(&text, ']');
+    assert_null(json_parse(text.data, text.len, NULL));
+    auto_json json = json_parse_trusted(text.data, text.len);
+    assert_non_null(json);
+    assert_int_equal(json_depth(json), JSON_MAX_DEPTH + 2);
+    auto_free char *printed = json_print(json);
+    assert_string_equal(printed, text.data);
+}
+
+/* The same on few and on many fields. */
+static void keys_of_one_object(void **state)
+{
+    (void)state;
+    for (int n = 4; n <= 4000; n *= 1000) {
+        auto_json object = cJSON_CreateObject();
+        for (int i = 0; i < n; i++) {
+            auto_free char *key = mem_printf("k%d", i);
+            cJSON_AddItemToObject(object, key, cJSON_CreateNumber(i));
+        }
+        auto_json_keys keys;
+        json_keys_init(&keys, object, (size_t)n);
+        assert_true((keys.sorted != NULL) == (n == 4000));
+        assert_int_equal(json_keys_get(&keys, "k3")->valuedouble, 3);
+        assert_null(json_keys_get(&keys, "k"));
+        json_keys_set(&keys, "k2", cJSON_CreateTrue());
+        assert_true(cJSON_IsTrue(json_keys_get(&keys, "k2")));
+        assert_true(object->child->next->next == json_keys_get(&keys, "k2"));
+        assert_null(json_keys_set(&keys, "k2", NULL));
+        assert_null(json_keys_set(&keys, "k2", NULL));
+        assert_null(json_keys_get(&keys, "k2"));
+        assert_null(json_get(object, "k2"));
+        cJSON *last = json_keys_set(&keys, "k2", cJSON_CreateFalse());
+        assert_true(object->child->prev == last && json_keys_get(&keys, "k2") == last);
+        json_keys_set(&keys, "new", cJSON_CreateNull());
+        assert_int_equal(cJSON_GetArraySize(object), n + 1);
+        assert_true(cJSON_IsNull(json_get(object, "new")));
+    }
+}
+
 static void prints_numbers_that_read_back(void **state)
 {
     (void)state;
@@ -308,6 +356,8 @@ int main(void)
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(large_integers_stay_exact),
         cmocka_unit_test(trusted_text_must_still_be_json),
+        cmocka_unit_test(trusted_text_may_be_deeper),
+        cmocka_unit_test(keys_of_one_object),
         cmocka_unit_test(prints_numbers_that_read_back),
         cmocka_unit_test(prints_valid_json_whatever_the_bytes),
         cmocka_unit_test(looks_up_by_path),

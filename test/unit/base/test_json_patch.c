@@ -3,7 +3,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -152,13 +154,160 @@ static void copies_are_bounded(void **state)
     assert_int_equal(err_code(too_deep), ERR_INVALID);
 }
 
+static double cpu_seconds(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
+#define REPEATED 9990
+
+/* The same operation again and again, after what makes something large. */
+static enum err_code patch_repeatedly(const char *target, cJSON *first, const char *operation,
+                                      const char *back)
+{
+    auto_json json = parse(target), *operations = cJSON_CreateArray();
+    auto_err error = NULL;
+    json_push(operations, first);
+    for (int i = 0; i < REPEATED; i++)
+        json_push(operations, parse(back && i % 2 ? back : operation));
+    double begin = cpu_seconds();
+    int result = json_apply_patch(&json, operations, &error);
+    assert_true(cpu_seconds() - begin < 10);
+    if (result < 0) {
+        auto_free char *text = json_print(json);
+        assert_string_equal(text, target);
+    }
+    return err_code(error);
+}
+
+static cJSON *add_operation(const char *path, cJSON *value)
+{
+    cJSON *operation = cJSON_CreateObject();
+    json_set_string(operation, "op", "add");
+    json_set_string(operation, "path", path);
+    json_set(operation, "value", value);
+    return operation;
+}
+
+/* A few nodes can hold many bytes. */
+static void copies_are_bounded_in_bytes(void **state)
+{
+    (void)state;
+    auto_str text = {0};
+    for (int i = 0; i < 200000; i++)
+        str_add_char(&text, 'x');
+    cJSON *long_text = add_operation("/a", cJSON_CreateString(str_c(&text)));
+    assert_int_equal(
+        patch_repeatedly("{}", long_text, "{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/b\"}", NULL),
+        ERR_TOO_LARGE);
+    cJSON *long_key = cJSON_CreateObject();
+    json_set(long_key, str_c(&text), cJSON_CreateTrue());
+    assert_int_equal(patch_repeatedly("{}", add_operation("/a", long_key),
+                                      "{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/b\"}", NULL),
+                     ERR_TOO_LARGE);
+    cJSON *small = add_operation("/a", cJSON_CreateString("x"));
+    assert_int_equal(patch_repeatedly("{}", small, "{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/b\"}", NULL),
+                     ERR_NONE);
+}
+
+static cJSON *large(bool object, int n)
+{
+    cJSON *json = object ? cJSON_CreateObject() : cJSON_CreateArray();
+    for (int i = 0; i < n; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%d", i);
+        cJSON *item = cJSON_CreateNumber(i);
+        if (object)
+            cJSON_AddItemToObject(json, key, item); /* json_set would search */
+        else
+            json_push(json, item);
+    }
+    return json;
+}
+
+/* Each operation is linear in what it touches; so many of them on something large would take minutes. */
+static void work_is_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        bool object;
+        int size;
+        const char *operation, *back;
+        enum err_code code;
+    } rows[] = {
+        {false, 400000, "{\"op\":\"add\",\"path\":\"/a/-\",\"value\":1}", NULL, ERR_NONE},
+        {false, 40000, "{\"op\":\"add\",\"path\":\"/a/0\",\"value\":1}", NULL, ERR_NONE},
+        {false, 40000, "{\"op\":\"test\",\"path\":\"/a/1\",\"value\":1}", NULL, ERR_NONE},
+        {false, 40000, "{\"op\":\"add\",\"path\":\"/a/39999\",\"value\":1}", NULL, ERR_TOO_LARGE},
+        {false, 40000, "{\"op\":\"replace\",\"path\":\"/a/39999\",\"value\":1}", NULL, ERR_TOO_LARGE},
+        {false, 40000, "{\"op\":\"remove\",\"path\":\"/a/30000\"}", NULL, ERR_TOO_LARGE},
+        {false, 40000, "{\"op\":\"test\",\"path\":\"/a\",\"value\":[]}", NULL, ERR_INVALID},
+        {true, 40000, "{\"op\":\"add\",\"path\":\"/a/x\",\"value\":1}", NULL, ERR_TOO_LARGE},
+        {true, 40000, "{\"op\":\"test\",\"path\":\"/a/x\",\"value\":null}", NULL, ERR_TOO_LARGE},
+        {true, 40000, "{\"op\":\"move\",\"from\":\"/a\",\"path\":\"/b\"}",
+         "{\"op\":\"move\",\"from\":\"/b\",\"path\":\"/a\"}", ERR_TOO_LARGE},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        enum err_code code = patch_repeatedly("{}", add_operation("/a", large(rows[i].object, rows[i].size)),
+                                              rows[i].operation, rows[i].back);
+        if (code != rows[i].code)
+            fail_msg("%s: %s", rows[i].operation, err_code_name(code));
+    }
+}
+
+/* The keys from up to below to, each with the value; NULL: null. */
+static cJSON *many_keys(int from, int to, const char *value)
+{
+    auto_str text = {0};
+    for (int i = from; i < to; i++) {
+        str_addf(&text, "%c\"k%d\":", i > from ? ',' : '{', i);
+        if (value)
+            str_addf(&text, "\"%s\"", value);
+        else
+            str_add(&text, "null");
+    }
+    str_add_char(&text, '}');
+    return parse(str_c(&text));
+}
+
+static void merges_very_many_keys_quickly(void **state)
+{
+    (void)state;
+    double begin = cpu_seconds();
+    auto_json patch = many_keys(0, 140000, "new"), *made = json_merge_patch(NULL, patch);
+    auto_free char *wanted = json_print(patch), *text = json_print(made);
+    assert_string_equal(text, wanted);
+
+    auto_json onto = json_merge_patch(many_keys(70000, 210000, "old"), patch);
+    assert_true(cpu_seconds() - begin < 10);
+    auto_json expected = many_keys(70000, 140000, "new"), *rest = many_keys(140000, 210000, "old"),
+              *added = many_keys(0, 70000, "new");
+    const cJSON *parts[] = {expected, rest, added},
+                *at = onto->child; /* places are kept, the new come last */
+    for (size_t i = 0; i < COUNT_OF(parts); i++)
+        json_each (child, parts[i]) {
+            assert_string_equal(at->string, child->string);
+            assert_string_equal(at->valuestring, child->valuestring);
+            at = at->next;
+        }
+    assert_null(at);
+
+    auto_json nulls = many_keys(50000, 190000, NULL);
+    onto = json_merge_patch(steal(&onto), nulls);
+    assert_true(cpu_seconds() - begin < 15);
+    assert_int_equal(cJSON_GetArraySize(onto), 70000);
+    assert_null(json_get(onto, "k50000"));
+    assert_string_equal(json_string(onto, "k49999"), "new");
+    assert_string_equal(json_string(onto, "k190000"), "old");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(merges_as_the_rfc_says),
-        cmocka_unit_test(patches),
-        cmocka_unit_test(bad_patches_change_nothing),
-        cmocka_unit_test(copies_are_bounded),
+        cmocka_unit_test(merges_as_the_rfc_says),        cmocka_unit_test(patches),
+        cmocka_unit_test(bad_patches_change_nothing),    cmocka_unit_test(copies_are_bounded),
+        cmocka_unit_test(copies_are_bounded_in_bytes),   cmocka_unit_test(work_is_bounded),
+        cmocka_unit_test(merges_very_many_keys_quickly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

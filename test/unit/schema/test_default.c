@@ -1,5 +1,7 @@
 /* Defaults: exactly those of Kubernetes, stable under a second run, and tolerant of what clients leave in a
  * body. */
+#include <time.h>
+
 #include "schema_test.h"
 
 static void expect_default(void **state, const char *word, const char *object, const char *wanted)
@@ -128,6 +130,30 @@ static void test_secret_and_namespace(void **state)
                    "'labels':{'kubernetes.io/metadata.name':'n'}},'spec':{}}");
 }
 
+static void test_secret_of_very_many_strings(void **state)
+{
+    auto_json secret = from_text("{'metadata':{'name':'s'}}");
+    cJSON *data = json_ensure_object(secret, "data"), *plain = json_ensure_object(secret, "stringData");
+    for (int i = 0; i < 200000; i++) {
+        auto_free char *key = mem_printf("k%d", i);
+        cJSON_AddItemToObject(i < 100000 ? data : plain, key, cJSON_CreateString("YQ=="));
+        if (i < 100000 && i % 2)
+            cJSON_AddItemToObject(plain, key, cJSON_CreateString("b"));
+    }
+    double begin = (double)clock() / CLOCKS_PER_SEC;
+    schema_default(kind_of(*state, "secret"), secret);
+    assert_true((double)clock() / CLOCKS_PER_SEC - begin < 10);
+    assert_null(json_get(secret, "stringData"));
+    assert_int_equal(cJSON_GetArraySize(data), 200000);
+    int i = 0;
+    json_each (item, data) {
+        auto_free char *key = mem_printf("k%d", i);
+        assert_string_equal(item->string, key); /* in its place */
+        assert_string_equal(item->valuestring, i >= 100000 ? "WVE9PQ==" : i % 2 ? "Yg==" : "YQ==");
+        i++;
+    }
+}
+
 static void test_empty_values_of_maps_stay(void **state)
 {
     expect_default(state, "cm",
@@ -162,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_service),
         cmocka_unit_test(test_deployment),
         cmocka_unit_test(test_secret_and_namespace),
+        cmocka_unit_test(test_secret_of_very_many_strings),
         cmocka_unit_test(test_empty_values_of_maps_stay),
         cmocka_unit_test(test_empty_lists_of_metadata_are_absent),
         cmocka_unit_test(test_initial_status),

@@ -1,4 +1,7 @@
 /* Strategic merge patches: merge keys, every directive, order, and patches that make no sense. */
+#include <stdio.h>
+#include <time.h>
+
 #include "schema_test.h"
 
 static cJSON *merge(void **state, const char *word, const char *target, const char *patch, struct err **err)
@@ -147,6 +150,62 @@ static void test_enormous_patch_is_refused_quickly(void **state)
     err_free(err);
 }
 
+static cJSON *many(const char *format, int n, cJSON *value)
+{
+    cJSON *object = cJSON_CreateObject();
+    for (int i = 0; i < n; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), format, i);
+        cJSON_AddItemToObject(object, key, json_copy(value)); /* json_set would search */
+    }
+    cJSON_Delete(value);
+    return object;
+}
+
+static cJSON *under(const char *key, cJSON *value)
+{
+    cJSON *object = cJSON_CreateObject();
+    json_set(object, key, value);
+    return object;
+}
+
+static void test_objects_of_very_many_keys(void **state)
+{
+    const struct schema_kind *kind = kind_of(*state, "cm");
+    double begin = (double)clock() / CLOCKS_PER_SEC;
+    auto_json patch = under("data", many("k%d", 100000, cJSON_CreateString("new")));
+    auto_json made = schema_strategic_merge(kind, cJSON_CreateObject(), patch, NULL);
+    assert_true(json_equal(made, patch));
+
+    cJSON *old = many("k%d", 100001, cJSON_CreateString("old"));
+    auto_json onto = schema_strategic_merge(kind, under("data", old), patch, NULL);
+    assert_int_equal(cJSON_GetArraySize(json_get(onto, "data")), 100001);
+    assert_string_equal(json_string(onto, "data.k99999"), "new");
+    assert_string_equal(json_get(onto, "data")->child->prev->string, "k100000");
+    assert_string_equal(json_string(onto, "data.k100000"), "old");
+
+    auto_json nulls = under("data", many("k%d", 100000, cJSON_CreateNull()));
+    onto = schema_strategic_merge(kind, steal(&onto), nulls, NULL);
+    assert_json(onto, "{'data':{'k100000':'old'}}");
+
+    auto_json lists = under("data", many("k%d", 100000, cJSON_CreateArray()));
+    onto = schema_strategic_merge(kind, steal(&onto), lists, NULL);
+    assert_int_equal(cJSON_GetArraySize(json_get(onto, "data")), 100001);
+    auto_json orders = under("data", many("$setElementOrder/k%d", 100000, cJSON_CreateArray()));
+    onto = schema_strategic_merge(kind, steal(&onto), orders, NULL);
+    assert_int_equal(cJSON_GetArraySize(json_get(onto, "data")), 100001);
+    assert_true((double)clock() / CLOCKS_PER_SEC - begin < 20);
+
+    auto_json keys = under("$retainKeys", cJSON_CreateArray()), *retain = NULL;
+    for (int i = 0; i < 1000; i++)
+        json_push_string(json_get(keys, "$retainKeys"), "k");
+    retain = under("data", steal(&keys));
+    struct err *err = NULL;
+    assert_null(schema_strategic_merge(kind, cJSON_CreateObject(), retain, &err));
+    assert_int_equal(err_code(err), ERR_BAD_REQUEST);
+    err_free(err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_empty_patch_changes_nothing),
         cmocka_unit_test(test_nonsense_is_refused),
         cmocka_unit_test(test_enormous_patch_is_refused_quickly),
+        cmocka_unit_test(test_objects_of_very_many_keys),
     };
     return cmocka_run_group_tests(tests, setup_schema, teardown_schema);
 }

@@ -252,6 +252,31 @@ static void test_nonsense(void **state)
     (void)state;
 }
 
+/* JSON within a message may be 64 deep of its own; the object as a whole may not be deeper either. */
+static void test_depth_of_raw_json(void **state)
+{
+    for (int depth = JSON_MAX_DEPTH - 1; depth <= JSON_MAX_DEPTH; depth++) {
+        struct str body = {0}, revision = {0}, data = {0};
+        auto_str json = {0};
+        for (int i = 0; i < depth; i++)
+            str_add(&json, i ? "[" : "{\"a\":");
+        str_add(&json, "1000000000000000");
+        for (int i = 0; i < depth; i++)
+            str_add(&json, i < depth - 1 ? "]" : "}");
+        text(&data, 1, str_c(&json));
+        message(&revision, 2, &data);
+        envelope(&body, "apps/v1", "ControllerRevision", &revision);
+        if (depth == JSON_MAX_DEPTH) {
+            refuse(body.data, body.len);
+        } else {
+            auto_json object = schema_protobuf_decode(body.data, body.len, NULL);
+            assert_int_equal(json_depth(object), JSON_MAX_DEPTH);
+        }
+        str_free(&body);
+    }
+    (void)state;
+}
+
 static void test_cut_and_bent_bodies(void **state)
 {
     struct str raw = {0}, entry = {0};
@@ -304,6 +329,7 @@ int main(void)
         cmocka_unit_test(test_kinds_of_apimachinery_and_reviews),
         cmocka_unit_test(test_unknown_fields_are_skipped),
         cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_depth_of_raw_json),
         cmocka_unit_test(test_cut_and_bent_bodies),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
