@@ -66,6 +66,7 @@ static cJSON *own_entry(const struct op *op, const cJSON *entries)
                       op->subresource);
 }
 
+/* In the form in which the server keeps it, without its defaults: those are nobody's. */
 static void as_kept(const struct op *op, cJSON *config)
 {
     schema_drop_nulls(op->kind, config);
@@ -261,8 +262,8 @@ static int wrong_uid(const struct op *op, const char *uid, const char *present, 
 cJSON *managers_create(struct op *op, struct err **err)
 {
     const char *uid = json_string(op->body, "metadata.uid");
-    if (op->create_refused) {
-        auto_err refused = err_copy(op->create_refused);
+    if (op->create_refused) { /* kept: the write may be prepared again */
+        struct err *refused = err_copy(op->create_refused);
         err_move(err, &refused);
         return NULL;
     }

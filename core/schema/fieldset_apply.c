@@ -106,20 +106,15 @@ static bool both_granular(const struct fieldset_place *place, const cJSON *a, co
            fieldset_granular(place, b);
 }
 
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const struct fieldset_member *)a)->key, ((const struct fieldset_member *)b)->key);
+}
+
 static const struct fieldset_member *find(const struct fieldset_members *members, const char *key)
 {
-    size_t low = 0, high = members->count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(members->items[middle].key, key);
-        if (order == 0)
-            return &members->items[middle];
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+    const struct fieldset_member wanted = {.key = (char *)key};
+    return bsearch(&wanted, members->items, members->count, sizeof(wanted), by_key);
 }
 
 /* The elements of a list by their place, and which of them config does not name. */
