@@ -158,6 +158,16 @@ static void hook_labels_from_template(cJSON *object)
         json_set(json_ensure_object(object, "metadata"), "labels", json_copy(labels));
 }
 
+/* Its pods are those with the template's labels, unless it says otherwise. */
+static void hook_replication_controller(cJSON *object)
+{
+    const cJSON *labels = json_at(object, "spec.template.metadata.labels");
+    const cJSON *selector = json_at(object, "spec.selector");
+    hook_labels_from_template(object);
+    if (labels && labels->child && !(selector && selector->child))
+        json_set(json_ensure_object(object, "spec"), "selector", json_copy(labels));
+}
+
 static void hook_namespace(cJSON *object)
 {
     const char *name = json_string(object, "metadata.name");
@@ -238,6 +248,7 @@ static const struct {
     {"claimRetention", hook_claim_retention},
     {"jobSpec", hook_job_spec},
     {"labelsFromTemplate", hook_labels_from_template},
+    {"replicationController", hook_replication_controller},
     {"namespace", hook_namespace},
     {"secret", schema_secret_strings},
     {"subject", hook_subject},

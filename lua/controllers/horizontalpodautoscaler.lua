@@ -239,7 +239,7 @@ return {
     },
     project = { [HPAS] = { "spec.scaleTargetRef", "metadata.generation" }, nodes = { "status.conditions" }, services = m8.array({}),
         ["deployments.apps"] = m8.array({}), ["replicasets.apps"] = m8.array({}), ["statefulsets.apps"] = m8.array({}),
-        ["pods.metrics.k8s.io"] = m8.array({}),
+        replicationcontrollers = m8.array({}), ["pods.metrics.k8s.io"] = m8.array({}),
         pods = { "metadata.labels", "status.phase", "status.conditions", "status.startTime" } },
     reconcile = function(world, key)
         local autoscaler = world:get(HPAS, key)

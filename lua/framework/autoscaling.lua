@@ -8,6 +8,7 @@ local STALE = 15 -- seconds after which a figure says nothing about now
 
 local SCALABLE = {
     ["apps/Deployment"] = "deployments.apps", ["apps/ReplicaSet"] = "replicasets.apps", ["apps/StatefulSet"] = "statefulsets.apps",
+    ["/ReplicationController"] = "replicationcontrollers",
 }
 local RESOURCES = {}
 for _, resource in pairs(SCALABLE) do RESOURCES[resource] = true end

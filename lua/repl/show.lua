@@ -5,6 +5,7 @@ local COLUMNS = { -- of the kinds that one looks at most; the others show their 
     Node = { { "READY", function(o) return condition(o, "Ready") end }, { "CPU", "status.allocatable.cpu" },
         { "MEMORY", "status.allocatable.memory" } },
     Deployment = { { "REPLICAS", "spec.replicas" }, { "READY", "status.readyReplicas" } },
+    ReplicationController = { { "REPLICAS", "spec.replicas" }, { "READY", "status.readyReplicas" } },
     ReplicaSet = { { "REPLICAS", "spec.replicas" }, { "READY", "status.readyReplicas" } },
     StatefulSet = { { "REPLICAS", "spec.replicas" }, { "READY", "status.readyReplicas" } },
     Service = { { "TYPE", "spec.type" }, { "ADDRESS", "spec.clusterIP" } },

@@ -67,6 +67,20 @@ says "create token for an account that is not there" 'serviceaccounts "none" not
 says "create token is a right of its own" 'cannot create resource "serviceaccounts/token"' --token="$(r create token default)" create token default
 says "version" 'Server Version: v1\.35' version
 says "cluster-info" 'is running at' cluster-info
+ok "cluster-info dump" r cluster-info dump --output-directory="$work/dump"
+matches "its files" '"kind": "ReplicationControllerList"' "$(cat "$work/dump/kube-system/replication-controllers.json")"
+
+# --- a ReplicationController ---
+r apply -f manifests/workloads/replicationcontroller.yaml >"$work/rc"
+ok "its pods are ready" r wait --for=jsonpath='{.status.readyReplicas}'=3 rc/keeper --timeout=90s
+cheap=$(r get pods -l app=keeper -o name | sed -n 2p)
+r annotate "$cheap" controller.kubernetes.io/pod-deletion-cost=-1 >"$work/rc"
+r scale rc/keeper --replicas=2 >"$work/rc"
+ok "the pod that costs least to delete goes first" r wait --for=delete "$cheap" --timeout=30s
+is "the others stay" 2 "$(r get rc keeper -o 'jsonpath={.status.replicas}')"
+r expose rc keeper --port=80 >"$work/rc"
+is "expose" '{"app":"keeper"}' "$(r get service keeper -o 'jsonpath={.spec.selector}')"
+ok "delete" r delete rc/keeper service/keeper --wait --timeout=60s
 
 # --- logs, exec, cp ---
 says "logs" 'listens on port 8080' logs deployment/web

@@ -2,7 +2,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/selector.h"
 #include "describe.h"
+
+static void selected(const cJSON *object)
+{
+    auto_selector selector = selector_from_json(json_at(object, "spec.selector"), NULL);
+    auto_free char *text = selector ? selector_print(selector) : NULL;
+    printf("%-20s %s\n", "Selector:", text && *text ? text : "<none>");
+}
 
 static void replicas(const cJSON *object)
 {
@@ -16,7 +24,7 @@ static void replicas(const cJSON *object)
 
 void describe_workload(struct kubectl *k UNUSED, const cJSON *object)
 {
-    describe_map("Selector", json_at(object, "spec.selector.matchLabels"));
+    selected(object);
     replicas(object);
     describe_block("Strategy", json_at(object, "spec.strategy"), 2);
     describe_block("Pod Template", json_at(object, "spec.template"), 2);
@@ -25,7 +33,7 @@ void describe_workload(struct kubectl *k UNUSED, const cJSON *object)
 
 void describe_stateful_set(struct kubectl *k UNUSED, const cJSON *object)
 {
-    describe_map("Selector", json_at(object, "spec.selector.matchLabels"));
+    selected(object);
     describe_path("Service Name", object, "spec.serviceName");
     describe_path("Pod Management", object, "spec.podManagementPolicy");
     replicas(object);
@@ -37,7 +45,7 @@ void describe_stateful_set(struct kubectl *k UNUSED, const cJSON *object)
 
 void describe_daemon_set(struct kubectl *k UNUSED, const cJSON *object)
 {
-    describe_map("Selector", json_at(object, "spec.selector.matchLabels"));
+    selected(object);
     describe_map("Node-Selector", json_at(object, "spec.template.spec.nodeSelector"));
     printf("%-20s %lld should run it | %lld have it | %lld updated | %lld ready | %lld available | %lld "
            "should not\n",
@@ -54,7 +62,7 @@ void describe_daemon_set(struct kubectl *k UNUSED, const cJSON *object)
 
 void describe_job(struct kubectl *k UNUSED, const cJSON *object)
 {
-    describe_map("Selector", json_at(object, "spec.selector.matchLabels"));
+    selected(object);
     describe_path("Controlled By", object, "metadata.ownerReferences[0].name");
     static const char *const fields[][2] = {{"Parallelism", "spec.parallelism"},
                                             {"Completions", "spec.completions"},

@@ -212,6 +212,7 @@ static const struct {
                {"Service", describe_service},
                {"Deployment", describe_workload},
                {"ReplicaSet", describe_workload},
+               {"ReplicationController", describe_workload},
                {"StatefulSet", describe_stateful_set},
                {"DaemonSet", describe_daemon_set},
                {"Job", describe_job},

@@ -11,8 +11,8 @@ static cJSON *service_for(struct kubectl *k, const cJSON *object, const char *na
     json_set_string(json_ensure_object(service, "metadata"), "name", name);
     cJSON *spec = json_ensure_object(service, "spec");
     const cJSON *labels = json_at(object, "spec.selector.matchLabels");
-    if (!labels && str_eq(json_string(object, "kind"), "Service"))
-        labels = json_at(object, "spec.selector");
+    if (!labels && !json_at(object, "spec.selector.matchExpressions"))
+        labels = json_at(object, "spec.selector"); /* of a Service or ReplicationController: a plain map */
     if (!labels)
         labels = json_at(object, "metadata.labels");
     json_set(spec, "selector", json_copy(labels));

@@ -21,6 +21,7 @@ local function pod(name, fields)
         apiVersion = "v1", kind = "Pod",
         metadata = { name = name, namespace = "default", labels = fields.labels or { app = "web" },
             creationTimestamp = fields.created or "2026-01-01T00:00:00Z", deletionTimestamp = fields.deleting,
+            annotations = fields.cost and { ["controller.kubernetes.io/pod-deletion-cost"] = fields.cost },
             ownerReferences = fields.owner and { { apiVersion = "apps/v1", kind = "ReplicaSet", name = "web", uid = fields.owner,
                 controller = true } } },
         spec = { nodeName = fields.node, containers = { { name = "c", image = "i" } } },
@@ -82,6 +83,31 @@ return {
             for i = 1, 8 - left do wanted[i] = "default/" .. order[i] end
             testing.equal(gone, wanted)
         end
+    end,
+
+    ["of equal pods the cheap one goes first, then the one that is ready since last"] = function()
+        local function ready(name, since, cost)
+            return pod(name, { owner = "u-web", node = name, phase = "Running", ready = 1700000000 - since, cost = cost })
+        end
+        local all = { ready("a", 50), ready("b", 50, "-5"), ready("c", 10), ready("d", 5, "7"), ready("e", 70, "dear") }
+        local order = { "b", "c", "a", "e" }
+        for left = 4, 1, -1 do
+            local gone, wanted = steps_of(reconcile(world_of({ replicas = left }, all)), "delete"), {}
+            for i = 1, 5 - left do wanted[i] = "default/" .. order[i] end
+            testing.equal(gone, wanted)
+        end
+    end,
+
+    ["a ReplicationController keeps the pods that its plain selector names"] = function()
+        local controller = replicaset()
+        controller.apiVersion, controller.kind, controller.spec.selector = "v1", "ReplicationController", { app = "web" }
+        local world = testing.world({ now = 1700000000, objects = { replicationcontrollers = { controller },
+            pods = { pod("orphan"), pod("stranger", { labels = { app = "x" } }) } } })
+        testing.equal(testing.keys(world, "replicationcontroller", "pods", "default/orphan"), { KEY })
+        testing.settle(world, "replicationcontroller", KEY)
+        testing.equal(world:count("pods"), 4)
+        testing.equal(world:item("pods", "default/orphan").owner_uid, "u-web")
+        testing.equal(world:get("replicationcontrollers", KEY).status.replicas, 3)
     end,
 
     ["takes over a pod that matches and belongs to nobody"] = function()
