@@ -114,8 +114,9 @@ cJSON *body_patch(const struct call *call, enum body_type *type, struct err **er
 int query_dry_run(const struct call *call, bool *dry_run, struct err **err)
 {
     const char *value = http_request_query(call->request, "dryRun");
-    *dry_run = str_eq(value, "All");
-    if (value && *value && !*dry_run)
+    if (str_eq(value, "All"))
+        *dry_run = true;
+    else if (!str_empty(value))
         return err_set(err, ERR_BAD_REQUEST,
                        "dryRun: Unsupported value: \"%.64s\": supported values: \"All\"", value);
     return 0;

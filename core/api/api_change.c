@@ -190,12 +190,12 @@ static cJSON *change_scale(struct op *op, const cJSON *old, uint64_t revision, s
             scale = json_merge_patch(scale, op->body);
         }
     }
-    const cJSON *replicas = json_at(scale, "spec.replicas");
-    if (!replicas || !json_is_integer(replicas)) {
+    const cJSON *replicas = json_at(scale, "spec.replicas"); /* Go clients leave a 0 out */
+    if (replicas && !cJSON_IsNull(replicas) && !json_is_integer(replicas)) {
         err_add_cause(err, "FieldValueInvalid", "spec.replicas", "Invalid value: must be an integer");
         return NULL;
     }
-    int64_t count = json_int(scale, "spec.replicas", -1);
+    int64_t count = json_int(scale, "spec.replicas", 0);
     if (count < 0 || count > INT32_MAX) {
         err_add_cause(err, "FieldValueInvalid", "spec.replicas",
                       "Invalid value: %" PRId64 ": must be greater than or equal to 0", count);

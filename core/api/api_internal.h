@@ -152,6 +152,7 @@ enum body_type body_type(const struct call *call);
 cJSON *body_object(const struct call *call, struct err **err);
 /* The document of a PATCH; *type says which. */
 cJSON *body_patch(const struct call *call, enum body_type *type, struct err **err);
+/* Sets *dry_run if the query asks for it; else it stays, as the body may have asked. */
 int query_dry_run(const struct call *call, bool *dry_run, struct err **err);
 int query_strictness(const struct call *call, enum schema_strictness *strictness, struct err **err);
 bool manager_is_valid(const char *name); /* at most 128 printable characters */

@@ -130,7 +130,6 @@ static struct op *eviction_op(struct call *call, struct err **err)
 static struct op *write_op(struct call *call, struct err **err)
 {
     struct op *op;
-    bool dry_run = false;
     if (str_eq(call->subresource, "eviction")) {
         op = eviction_op(call, err);
     } else {
@@ -145,13 +144,12 @@ static struct op *write_op(struct call *call, struct err **err)
     bool part = str_eq(call->subresource, "status") || str_eq(call->subresource, "scale") ||
                 str_eq(call->subresource, "finalize") || str_eq(call->subresource, "ephemeralcontainers");
     op->subresource = part ? call->subresource : NULL;
-    if (query_dry_run(call, &dry_run, err) < 0 || query_strictness(call, &op->strictness, err) < 0 ||
+    if (query_dry_run(call, &op->dry_run, err) < 0 || query_strictness(call, &op->strictness, err) < 0 ||
         query_manager(call, op, err) < 0) {
         op_free(op);
         return NULL;
     }
     op_set_writer(op, &call->identity);
-    op->dry_run |= dry_run;
     call->warnings = cJSON_CreateArray(); /* also Strict: a field without effect is never silent */
     op->warnings = call->warnings;
     op->finished = on_finished;

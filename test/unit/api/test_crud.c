@@ -266,6 +266,10 @@ static void test_status_and_spec_are_apart(void **state)
     auto_reply negative =
         ask_type(w, "PATCH", scale, "application/merge-patch+json", "{'spec':{'replicas':-1}}");
     assert_int_equal(negative.status, 422);
+    expect(w, 422, "PUT", scale, "{'spec':{'replicas':'2'}}");
+    expect(w, 200, "PUT", scale, "{'metadata':{'name':'d','namespace':'default'},'spec':{}}");
+    auto_reply none = ask(w, "GET", one, NULL);
+    assert_int_equal(json_int(none.json, "spec.replicas", -1), 0);
 }
 
 static void test_secret_strings(void **state)

@@ -121,6 +121,8 @@ static void test_collection(void **state)
             mem_printf("{'metadata':{'name':'c%d','labels':{'even':'%s'}}}", i, i % 2 ? "no" : "yes");
         expect(w, 201, "POST", CONFIGMAPS, body);
     }
+    expect(w, 200, "DELETE", CONFIGMAPS, "{'dryRun':['All']}"); /* Go clients ask in the body … */
+    expect(w, 200, "DELETE", CONFIGMAPS "?dryRun=All", NULL);   /* … kubectl in the query */
     expect(w, 200, "DELETE", CONFIGMAPS "?labelSelector=even%3Dyes", NULL);
     auto_reply left = ask(w, "GET", CONFIGMAPS, NULL);
     assert_int_equal(cJSON_GetArraySize(json_get(left.json, "items")), 3); /* and kube-root-ca.crt */
