@@ -3,7 +3,7 @@
 #uses: diff
 story=kubectl
 . "$(dirname "$0")/../e2e/lib.sh"
-plan 135
+plan 142
 
 start_cluster
 real=$(ci/fetch-client kubectl) && old=$(ci/fetch-client kubectl 29) || { echo "Bail out! no kubectl"; exit 1; }
