@@ -5,6 +5,7 @@ local plans = require("framework.plan")
 local workload = require("framework.workload")
 
 local REVISION = "deployment.kubernetes.io/revision"
+local SIZED = "deployment.kubernetes.io/desired-replicas" -- of a ReplicaSet: the Deployment's replicas for which it got its own
 local HASH = "pod-template-hash"
 local SETS = "replicasets.apps"
 local STATES = "minik8s.io/rollout-state" -- of the new ReplicaSet: what policies of the point remember about this rollout
@@ -25,8 +26,16 @@ local function template_without_hash(template)
     return copy
 end
 
+local function annotation(object, name)
+    return (object.metadata.annotations or {})[name]
+end
+
 local function revision_of(set)
-    return tonumber(((set.metadata.annotations or {})[REVISION])) or 0
+    return tonumber(annotation(set, REVISION)) or 0
+end
+
+local function sized_for(deployment)
+    return tostring(deployment.spec.replicas or 1)
 end
 
 --- Plans to take over ReplicaSets that match and have no controller; they count at once.
@@ -68,7 +77,7 @@ end
 
 --- Annotations that a ReplicaSet takes over from its Deployment.
 local function annotations_for(deployment, revision)
-    local annotations = { [REVISION] = tostring(revision) }
+    local annotations = { [REVISION] = tostring(revision), [SIZED] = sized_for(deployment) }
     local cause = (deployment.metadata.annotations or {})["kubernetes.io/change-cause"]
     annotations["kubernetes.io/change-cause"] = cause
     return annotations
@@ -147,12 +156,14 @@ local function decide(world, deployment, current, old_sets)
 end
 
 local function scale(plan, deployment, set, replicas, reasons)
-    local before = set.spec.replicas or 0
-    if before == replicas then return end
+    local before, sized = set.spec.replicas or 0, sized_for(deployment)
+    if before == replicas and (replicas == 0 or annotation(set, SIZED) == sized) then return end
     local reason = table.concat(reasons or {}, "; ")
     local key = set.metadata.namespace .. "/" .. set.metadata.name
-    plan:patch(SETS, key, { spec = { replicas = replicas } }, reason, { uid = set.metadata.uid })
+    plan:patch(SETS, key, { metadata = { annotations = { [SIZED] = sized } }, spec = { replicas = replicas } }, reason,
+        { uid = set.metadata.uid })
     set.spec.replicas = replicas
+    if before == replicas then return end
     plan:event(deployment, "Normal", "ScalingReplicaSet", ("Scaled %s replica set %s to %d from %d%s"):format(
         replicas > before and "up" or "down", set.metadata.name, replicas, before,
         reason ~= "" and (": " .. reason) or ""))
@@ -177,12 +188,47 @@ local function keep_revision(plan, deployment, current, sets)
     return revision
 end
 
---- Paused: the templates stay as they are, the number of pods follows: what the old sets do not hold.
+--- How many pods each of several sets gets: all of them as many as a rollout may have, in proportion to what they have now.
+local function shares(deployment, active)
+    local desired, surge = limits(deployment)
+    local total, left, order, share = 0, desired > 0 and desired + surge or 0, {}, {}
+    for i, set in ipairs(active) do
+        total = total + set.spec.replicas
+        order[i] = i
+    end
+    table.sort(order, function(a, b) -- the largest first, of equal ones the newest
+        local x, y = active[a].spec.replicas, active[b].spec.replicas
+        if x ~= y then return x > y end
+        return a > b
+    end)
+    local factor = left / total
+    for _, i in ipairs(order) do
+        share[i] = math.min(left, math.floor(active[i].spec.replicas * factor + 0.5))
+        left = left - share[i]
+    end
+    share[order[1]] = share[order[1]] + left
+    return share
+end
+
+--- Paused: the templates stay as they are, the number of pods follows. The one set that has pods gets all of them; those of a
+--- rollout that stands still share them when the number has changed.
 local function scale_paused(plan, deployment, current, old_sets)
-    if not current then return end
-    local replicas = deployment.spec.replicas or 1
-    for _, set in ipairs(old_sets) do replicas = replicas - (set.spec.replicas or 0) end
-    scale(plan, deployment, current, math.max(0, replicas), { "the Deployment was scaled while paused" })
+    local active, changed = {}, false
+    local function add(set)
+        if not set or (set.spec.replicas or 0) == 0 then return end
+        active[#active + 1] = set
+        changed = changed or annotation(set, SIZED) ~= sized_for(deployment)
+    end
+    for _, set in ipairs(old_sets) do add(set) end
+    add(current)
+    local reasons = { "the Deployment was scaled while paused" }
+    if #active <= 1 then
+        local only = active[1] or current or old_sets[#old_sets]
+        if only then scale(plan, deployment, only, deployment.spec.replicas or 1, reasons) end
+    elseif changed then
+        local share = shares(deployment, active)
+        for i, set in ipairs(active) do scale(plan, deployment, set, share[i], reasons) end
+    end
 end
 
 --- Kept where it is about: a ReplicaSet that is made in this plan gets it with the first look at it.
@@ -217,9 +263,9 @@ local function roll(world, plan, deployment, current, old_sets, revision)
             ("Scaled up replica set %s to %d from 0"):format(set.metadata.name, decision.new))
     end
     for _, set in ipairs(old_sets) do
-        local replicas = (decision.old or {})[set.metadata.name]
+        local replicas = set.spec.replicas or 0
         -- pods that are on their way out still count above: an old set never grows again
-        if replicas then scale(plan, deployment, set, math.min(replicas, set.spec.replicas or 0), reasons) end
+        scale(plan, deployment, set, math.min((decision.old or {})[set.metadata.name] or replicas, replicas), reasons)
     end
 end
 

@@ -36,6 +36,10 @@ local function set_image(world, image)
     change(world, function(object) object.spec.template.spec.containers[1].image = image end)
 end
 
+local function scale_to(world, replicas)
+    change(world, function(object) object.spec.replicas = replicas end)
+end
+
 local function keys_of(world, resource)
     local keys = {}
     for item in world:list(resource) do keys[#keys + 1] = item.key end
@@ -263,6 +267,44 @@ return {
         change(world, function(object) object.spec.paused = nil end)
         finish(world)
         testing.equal(image_counts(world), { v3 = 5 })
+    end,
+
+    ["paused: the set that has pods follows the number, whatever the template"] = function()
+        local world = world_of()
+        finish(world)
+        change(world, function(object) object.spec.paused = true end)
+        set_image(world, "v2")
+        for _, replicas in ipairs({ 6, 1, 0, 4 }) do -- from none: the newest set
+            scale_to(world, replicas)
+            finish(world)
+            testing.equal(image_counts(world), replicas > 0 and { v1 = replicas } or {})
+        end
+    end,
+
+    ["paused half-way: nothing moves until the number changes, then all sets share"] = function()
+        local world = world_of()
+        finish(world)
+        set_image(world, "v2")
+        reconcile(world) -- maxSurge: one of v2 beside three of v1
+        change(world, function(object) object.spec.paused = true end)
+        finish(world)
+        testing.equal(image_counts(world), { v1 = 3, v2 = 1 })
+        for _, case in ipairs({ { 6, { v1 = 5, v2 = 2 } }, { 2, { v1 = 2, v2 = 1 } }, { 0, {} }, { 3, { v2 = 3 } } }) do
+            scale_to(world, case[1])
+            finish(world)
+            testing.equal(image_counts(world), case[2], case[1] .. " wanted")
+        end
+    end,
+
+    ["paused with more than maxSurge, as a policy may have it: nothing moves"] = function()
+        local world = world_of()
+        finish(world)
+        world:answer("rollout", function() return { new = 3, old = {} } end)
+        set_image(world, "v2")
+        reconcile(world)
+        change(world, function(object) object.spec.paused = true end)
+        finish(world)
+        testing.equal(image_counts(world), { v1 = 3, v2 = 3 })
     end,
 
     ["undo: the former template gets the highest revision"] = function()
