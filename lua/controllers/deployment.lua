@@ -188,6 +188,14 @@ local function keep_revision(plan, deployment, current, sets)
     return revision
 end
 
+--- The current set follows minReadySeconds, also one that is in use again; old ones keep what their pods were judged by.
+local function keep_ready_seconds(plan, deployment, current)
+    local wanted = deployment.spec.minReadySeconds
+    if not current or (current.spec.minReadySeconds or 0) == (wanted or 0) then return end
+    plan:patch(SETS, current.metadata.namespace .. "/" .. current.metadata.name, { spec = { minReadySeconds = wanted or m8.null } },
+        "minReadySeconds changed", { uid = current.metadata.uid })
+end
+
 --- How many pods each of several sets gets: all of them as many as a rollout may have, in proportion to what they have now.
 local function shares(deployment, active)
     local desired, surge = limits(deployment)
@@ -374,6 +382,7 @@ return {
         end
         if not deployment.metadata.deletionTimestamp then
             local revision = keep_revision(plan, deployment, current, sets)
+            keep_ready_seconds(plan, deployment, current)
             roll(world, plan, deployment, current, old_sets, revision)
             trim_history(plan, deployment, old_sets)
         end

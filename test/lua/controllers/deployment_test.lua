@@ -359,6 +359,36 @@ return {
         testing.equal(condition(world, "Progressing").reason, "NewReplicaSetAvailable")
     end,
 
+    ["a change of minReadySeconds reaches the ReplicaSet, also while paused, and one that is in use again"] = function()
+        local world = world_of()
+        finish(world)
+        local function seconds_of(image)
+            for _, key in ipairs(keys_of(world, SETS)) do
+                local spec = world:get(SETS, key).spec
+                if spec.template.spec.containers[1].image == image then return spec.minReadySeconds end
+            end
+            return nil
+        end
+        for _, seconds in ipairs({ 30, 5, 0 }) do
+            change(world, function(object)
+                object.spec.paused = seconds == 5 or nil
+                object.spec.minReadySeconds = seconds > 0 and seconds or nil
+            end)
+            finish(world)
+            testing.equal(seconds_of("v1") or 0, seconds)
+            local available = seconds > 0 and 0 or 3
+            testing.equal(world:get("deployments.apps", KEY).status.availableReplicas, available, seconds .. " s")
+        end
+        set_image(world, "v2")
+        finish(world)
+        change(world, function(object) object.spec.minReadySeconds = 7 end)
+        finish(world)
+        testing.equal({ seconds_of("v1") or 0, seconds_of("v2") }, { 0, 7 }, "an old set keeps its own")
+        set_image(world, "v1")
+        finish(world)
+        testing.equal(seconds_of("v1"), 7)
+    end,
+
     ["takes over a ReplicaSet that matches and has no controller"] = function()
         local world = world_of()
         finish(world)
