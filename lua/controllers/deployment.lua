@@ -6,6 +6,7 @@ local workload = require("framework.workload")
 
 local REVISION = "deployment.kubernetes.io/revision"
 local SIZED = "deployment.kubernetes.io/desired-replicas" -- of a ReplicaSet: the Deployment's replicas for which it got its own
+local CAUSE = "kubernetes.io/change-cause"
 local HASH = "pod-template-hash"
 local SETS = "replicasets.apps"
 local STATES = "minik8s.io/rollout-state" -- of the new ReplicaSet: what policies of the point remember about this rollout
@@ -78,8 +79,7 @@ end
 --- Annotations that a ReplicaSet takes over from its Deployment.
 local function annotations_for(deployment, revision)
     local annotations = { [REVISION] = tostring(revision), [SIZED] = sized_for(deployment) }
-    local cause = (deployment.metadata.annotations or {})["kubernetes.io/change-cause"]
-    annotations["kubernetes.io/change-cause"] = cause
+    annotations[CAUSE] = annotation(deployment, CAUSE)
     return annotations
 end
 
@@ -169,22 +169,33 @@ local function scale(plan, deployment, set, replicas, reasons)
         reason ~= "" and (": " .. reason) or ""))
 end
 
---- Revision annotations: the current set carries the highest one; an old set that is current again moves to the top.
+local function annotate(plan, resource, object, wanted, reason)
+    local changed = {}
+    for name, value in pairs(wanted) do
+        if (annotation(object, name) or m8.null) ~= value then changed[name] = value end
+    end
+    if not next(changed) then return end
+    plan:patch(resource, object.metadata.namespace .. "/" .. object.metadata.name, { metadata = { annotations = changed } }, reason,
+        { uid = object.metadata.uid })
+end
+
+--- Revision and change-cause: the current set carries the highest revision, also an old one that is current again, and the cause
+--- that the Deployment tells. A cause told for the former template does not move to one that is in use again: that keeps its own.
 local function keep_revision(plan, deployment, current, sets)
-    local highest = 0
-    for _, set in ipairs(sets) do
-        if not current or set.metadata.uid ~= current.metadata.uid then highest = math.max(highest, revision_of(set)) end
+    local highest, former = 0, nil
+    for _, set in ipairs(sets) do -- oldest first
+        if set ~= current then highest, former = math.max(highest, revision_of(set)), set end
     end
-    local revision = highest + 1
-    if current and revision_of(current) > highest then revision = revision_of(current) end
-    if current and revision_of(current) ~= revision then
-        plan:patch(SETS, current.metadata.namespace .. "/" .. current.metadata.name,
-            { metadata = { annotations = { [REVISION] = tostring(revision) } } }, "its template is in use again")
+    local revision, cause = highest + 1, annotation(deployment, CAUSE)
+    if current and revision_of(current) > highest then
+        revision = revision_of(current)
+    elseif current and former and cause == annotation(former, CAUSE) then
+        cause = annotation(current, CAUSE)
     end
-    if (deployment.metadata.annotations or {})[REVISION] ~= tostring(revision) then
-        plan:patch("deployments.apps", deployment.metadata.namespace .. "/" .. deployment.metadata.name,
-            { metadata = { annotations = { [REVISION] = tostring(revision) } } }, "the revision changed")
-    end
+    local wanted = { [REVISION] = tostring(revision), [CAUSE] = cause or m8.null }
+    -- the Deployment first: told again with only this step done, the cause is the same
+    annotate(plan, "deployments.apps", deployment, wanted, "the revision or its cause changed")
+    if current then annotate(plan, SETS, current, wanted, "the revision or its cause changed") end
     return revision
 end
 

@@ -98,13 +98,18 @@ local function condition(world, type)
     return nil
 end
 
-local function revisions(world)
+--- The annotation of each ReplicaSet, by its image.
+local function annotations_by_image(world, annotation)
     local found = {}
     for _, key in ipairs(keys_of(world, SETS)) do
         local set = world:get(SETS, key)
-        found[set.spec.template.spec.containers[1].image] = set.metadata.annotations["deployment.kubernetes.io/revision"]
+        found[set.spec.template.spec.containers[1].image] = set.metadata.annotations[annotation]
     end
     return found
+end
+
+local function revisions(world)
+    return annotations_by_image(world, "deployment.kubernetes.io/revision")
 end
 
 local function counts(world)
@@ -319,6 +324,34 @@ return {
         testing.equal(#keys_of(world, SETS), 2)
         local annotations = world:get("deployments.apps", KEY).metadata.annotations
         testing.equal(annotations["deployment.kubernetes.io/revision"], "3")
+    end,
+
+    ["change-cause, told after the change, is in the history; a template in use again keeps its own"] = function()
+        local CAUSE = "kubernetes.io/change-cause"
+        local world = world_of({ annotations = { [CAUSE] = "first" } })
+        local function tell(cause)
+            change(world, function(object) object.metadata.annotations[CAUSE] = cause end)
+            finish(world)
+        end
+        finish(world)
+        set_image(world, "v2")
+        finish(world)
+        tell("second")
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "first", v2 = "second" })
+        set_image(world, "v1") -- minikubectl rollout undo
+        finish(world)
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "first", v2 = "second" })
+        testing.equal(world:get("deployments.apps", KEY).metadata.annotations[CAUSE], "first")
+        tell("back to the first")
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "back to the first", v2 = "second" })
+        change(world, function(object) -- kubectl rollout undo tells the cause with the template
+            object.spec.template.spec.containers[1].image = "v2"
+            object.metadata.annotations[CAUSE] = "second once more"
+        end)
+        finish(world)
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "back to the first", v2 = "second once more" })
+        tell(nil)
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "back to the first" })
     end,
 
     ["keeps revisionHistoryLimit old ReplicaSets"] = function()
