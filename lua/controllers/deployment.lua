@@ -300,6 +300,19 @@ local function trim_history(plan, deployment, old_sets)
     end
 end
 
+--- True when the deadline had passed for this ReplicaSet and no count has changed since: the status knows that also after a
+--- restart, which forgets what the world has seen.
+local function still_exceeded(deployment, before, status, name)
+    if not before or before.reason ~= "ProgressDeadlineExceeded" then return false end
+    local told = deployment.status
+    if told.observedGeneration ~= deployment.metadata.generation then return false end
+    if not before.message:find('"' .. name .. '"', 1, true) then return false end
+    for _, field in ipairs({ "replicas", "updatedReplicas", "readyReplicas", "availableReplicas" }) do
+        if (told[field] or 0) ~= status[field] then return false end
+    end
+    return true
+end
+
 --- Progressing: complete, or moving since the last change of any count, or stuck for progressDeadlineSeconds.
 local function progressing(world, plan, deployment, status, current)
     local before = workload.condition((deployment.status or {}).conditions, "Progressing")
@@ -317,6 +330,7 @@ local function progressing(world, plan, deployment, status, current)
         return { type = "Progressing", status = "Unknown", reason = "DeploymentPaused", lastUpdateTime = "",
             message = "Deployment is paused" }
     end
+    if still_exceeded(deployment, before, status, name) then return m8.copy(before) end
     local counts_now = table.concat({ name, status.updatedReplicas, status.replicas, status.availableReplicas,
         status.readyReplicas, deployment.metadata.generation or 0 }, "/")
     local silent = world:seen("progress/" .. deployment.metadata.uid, counts_now)
@@ -325,7 +339,7 @@ local function progressing(world, plan, deployment, status, current)
         return { type = "Progressing", status = "False", reason = "ProgressDeadlineExceeded", lastUpdateTime = "",
             message = ("ReplicaSet \"%s\" has timed out progressing."):format(name) }
     end
-    plan:requeue(deadline - silent)
+    plan:requeue(math.min(deadline - silent, 1800)) -- what has been seen is forgotten after an hour without a look
     return { type = "Progressing", status = "True", reason = "ReplicaSetUpdated", lastUpdateTime = "",
         message = ("ReplicaSet \"%s\" is progressing."):format(name) }
 end

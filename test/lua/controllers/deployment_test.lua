@@ -381,6 +381,36 @@ return {
         testing.equal(condition(world, "Progressing").reason, "NewReplicaSetAvailable")
     end,
 
+    ["ProgressDeadlineExceeded stays over a restart of the manager, until something moves"] = function()
+        local before = world_of({ deadline = 60 })
+        for _ = 1, 3 do reconcile(before) end
+        before:set_now(before.clock + 61)
+        reconcile(before)
+        local objects, told = {}, condition(before, "Progressing")
+        for _, resource in ipairs({ "deployments.apps", SETS, "pods" }) do
+            objects[resource] = {}
+            for _, key in ipairs(keys_of(before, resource)) do table.insert(objects[resource], before:get(resource, key)) end
+        end
+        local world = testing.world({ now = before.clock + 5, objects = objects })
+        for _ = 1, 2 do reconcile(world) end
+        testing.equal(condition(world, "Progressing"), told)
+        make_ready(world, keys_of(world, "pods")[1])
+        for _ = 1, 2 do reconcile(world) end
+        testing.equal(condition(world, "Progressing").reason, "ReplicaSetUpdated")
+        world:set_now(world.clock + 61)
+        reconcile(world)
+        testing.equal(condition(world, "Progressing").reason, "ProgressDeadlineExceeded")
+        set_image(world, "v2")
+        for _ = 1, 2 do reconcile(world) end
+        testing.equal(condition(world, "Progressing").reason, "ReplicaSetUpdated")
+    end,
+
+    ["a deadline of hours: looked at before what was seen is forgotten"] = function()
+        local world = world_of({ deadline = 7200 })
+        for _ = 1, 3 do reconcile(world) end
+        assert(testing.reconcile(world, "deployment", KEY).after <= 1800)
+    end,
+
     ["a pod that fails later does not start the deadline again"] = function()
         local world = world_of({ deadline = 60 })
         finish(world)
