@@ -13,8 +13,9 @@ local STATES = "minik8s.io/rollout-state" -- of the new ReplicaSet: what policie
 local METRICS = "pods.metrics.k8s.io"
 
 local function limits(deployment)
-    local desired = deployment.spec.replicas or 1
-    local rolling = (deployment.spec.strategy or {}).rollingUpdate or {}
+    local desired, strategy = deployment.spec.replicas or 1, deployment.spec.strategy or {}
+    if strategy.type == "Recreate" then return desired, 0, 0 end
+    local rolling = strategy.rollingUpdate or {}
     local surge = workload.resolve(rolling.maxSurge or "25%", desired, true)
     local unavailable = workload.resolve(rolling.maxUnavailable or "25%", desired, false)
     if surge == 0 and unavailable == 0 then unavailable = 1 end

@@ -254,6 +254,16 @@ return {
         testing.equal(image_counts(world), { v2 = 3 })
     end,
 
+    ["Recreate: available with all of its pods only"] = function()
+        local world = world_of({ replicas = 4, strategy = { type = "Recreate" } })
+        finish(world)
+        testing.equal(condition(world, "Available").status, "True")
+        world:drop("pods", keys_of(world, "pods")[1])
+        for _ = 1, 3 do reconcile(world) end
+        testing.equal(condition(world, "Available").status, "False")
+        testing.contains(condition(world, "Available").message, "3 of at least 4")
+    end,
+
     ["paused: a new template waits, scaling does not"] = function()
         local world = world_of()
         finish(world)
