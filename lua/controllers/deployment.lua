@@ -5,14 +5,17 @@ local plans = require("framework.plan")
 local workload = require("framework.workload")
 
 local REVISION = "deployment.kubernetes.io/revision"
+local SIZED = "deployment.kubernetes.io/desired-replicas" -- of a ReplicaSet: the Deployment's replicas for which it got its own
+local CAUSE = "kubernetes.io/change-cause"
 local HASH = "pod-template-hash"
 local SETS = "replicasets.apps"
 local STATES = "minik8s.io/rollout-state" -- of the new ReplicaSet: what policies of the point remember about this rollout
 local METRICS = "pods.metrics.k8s.io"
 
 local function limits(deployment)
-    local desired = deployment.spec.replicas or 1
-    local rolling = (deployment.spec.strategy or {}).rollingUpdate or {}
+    local desired, strategy = deployment.spec.replicas or 1, deployment.spec.strategy or {}
+    if strategy.type == "Recreate" then return desired, 0, 0 end
+    local rolling = strategy.rollingUpdate or {}
     local surge = workload.resolve(rolling.maxSurge or "25%", desired, true)
     local unavailable = workload.resolve(rolling.maxUnavailable or "25%", desired, false)
     if surge == 0 and unavailable == 0 then unavailable = 1 end
@@ -25,8 +28,16 @@ local function template_without_hash(template)
     return copy
 end
 
+local function annotation(object, name)
+    return (object.metadata.annotations or {})[name]
+end
+
 local function revision_of(set)
-    return tonumber(((set.metadata.annotations or {})[REVISION])) or 0
+    return tonumber(annotation(set, REVISION)) or 0
+end
+
+local function sized_for(deployment)
+    return tostring(deployment.spec.replicas or 1)
 end
 
 --- Plans to take over ReplicaSets that match and have no controller; they count at once.
@@ -68,9 +79,8 @@ end
 
 --- Annotations that a ReplicaSet takes over from its Deployment.
 local function annotations_for(deployment, revision)
-    local annotations = { [REVISION] = tostring(revision) }
-    local cause = (deployment.metadata.annotations or {})["kubernetes.io/change-cause"]
-    annotations["kubernetes.io/change-cause"] = cause
+    local annotations = { [REVISION] = tostring(revision), [SIZED] = sized_for(deployment) }
+    annotations[CAUSE] = annotation(deployment, CAUSE)
     return annotations
 end
 
@@ -147,42 +157,98 @@ local function decide(world, deployment, current, old_sets)
 end
 
 local function scale(plan, deployment, set, replicas, reasons)
-    local before = set.spec.replicas or 0
-    if before == replicas then return end
+    local before, sized = set.spec.replicas or 0, sized_for(deployment)
+    if before == replicas and (replicas == 0 or annotation(set, SIZED) == sized) then return end
     local reason = table.concat(reasons or {}, "; ")
     local key = set.metadata.namespace .. "/" .. set.metadata.name
-    plan:patch(SETS, key, { spec = { replicas = replicas } }, reason, { uid = set.metadata.uid })
+    plan:patch(SETS, key, { metadata = { annotations = { [SIZED] = sized } }, spec = { replicas = replicas } }, reason,
+        { uid = set.metadata.uid })
     set.spec.replicas = replicas
+    if before == replicas then return end
     plan:event(deployment, "Normal", "ScalingReplicaSet", ("Scaled %s replica set %s to %d from %d%s"):format(
         replicas > before and "up" or "down", set.metadata.name, replicas, before,
         reason ~= "" and (": " .. reason) or ""))
 end
 
---- Revision annotations: the current set carries the highest one; an old set that is current again moves to the top.
+local function annotate(plan, resource, object, wanted, reason)
+    local changed = {}
+    for name, value in pairs(wanted) do
+        if (annotation(object, name) or m8.null) ~= value then changed[name] = value end
+    end
+    if not next(changed) then return end
+    plan:patch(resource, object.metadata.namespace .. "/" .. object.metadata.name, { metadata = { annotations = changed } }, reason,
+        { uid = object.metadata.uid })
+end
+
+--- Revision and change-cause: the current set carries the highest revision, also an old one that is current again, and the cause
+--- that the Deployment tells. A cause told for the former template does not move to one that is in use again: that keeps its own.
 local function keep_revision(plan, deployment, current, sets)
-    local highest = 0
-    for _, set in ipairs(sets) do
-        if not current or set.metadata.uid ~= current.metadata.uid then highest = math.max(highest, revision_of(set)) end
+    local highest, former = 0, nil
+    for _, set in ipairs(sets) do -- oldest first
+        if set ~= current then highest, former = math.max(highest, revision_of(set)), set end
     end
-    local revision = highest + 1
-    if current and revision_of(current) > highest then revision = revision_of(current) end
-    if current and revision_of(current) ~= revision then
-        plan:patch(SETS, current.metadata.namespace .. "/" .. current.metadata.name,
-            { metadata = { annotations = { [REVISION] = tostring(revision) } } }, "its template is in use again")
+    local revision, cause = highest + 1, annotation(deployment, CAUSE)
+    if current and revision_of(current) > highest then
+        revision = revision_of(current)
+    elseif current and former and cause == annotation(former, CAUSE) then
+        cause = annotation(current, CAUSE)
     end
-    if (deployment.metadata.annotations or {})[REVISION] ~= tostring(revision) then
-        plan:patch("deployments.apps", deployment.metadata.namespace .. "/" .. deployment.metadata.name,
-            { metadata = { annotations = { [REVISION] = tostring(revision) } } }, "the revision changed")
-    end
+    local wanted = { [REVISION] = tostring(revision), [CAUSE] = cause or m8.null }
+    -- the Deployment first: told again with only this step done, the cause is the same
+    annotate(plan, "deployments.apps", deployment, wanted, "the revision or its cause changed")
+    if current then annotate(plan, SETS, current, wanted, "the revision or its cause changed") end
     return revision
 end
 
---- Paused: the templates stay as they are, the number of pods follows: what the old sets do not hold.
+--- The current set follows minReadySeconds, also one that is in use again; old ones keep what their pods were judged by.
+local function keep_ready_seconds(plan, deployment, current)
+    local wanted = deployment.spec.minReadySeconds
+    if not current or (current.spec.minReadySeconds or 0) == (wanted or 0) then return end
+    plan:patch(SETS, current.metadata.namespace .. "/" .. current.metadata.name, { spec = { minReadySeconds = wanted or m8.null } },
+        "minReadySeconds changed", { uid = current.metadata.uid })
+end
+
+--- How many pods each of several sets gets: all of them as many as a rollout may have, in proportion to what they have now.
+local function shares(deployment, active)
+    local desired, surge = limits(deployment)
+    local total, left, order, share = 0, desired > 0 and desired + surge or 0, {}, {}
+    for i, set in ipairs(active) do
+        total = total + set.spec.replicas
+        order[i] = i
+    end
+    table.sort(order, function(a, b) -- the largest first, of equal ones the newest
+        local x, y = active[a].spec.replicas, active[b].spec.replicas
+        if x ~= y then return x > y end
+        return a > b
+    end)
+    local factor = left / total
+    for _, i in ipairs(order) do
+        share[i] = math.min(left, math.floor(active[i].spec.replicas * factor + 0.5))
+        left = left - share[i]
+    end
+    share[order[1]] = share[order[1]] + left
+    return share
+end
+
+--- Paused: the templates stay as they are, the number of pods follows. The one set that has pods gets all of them; those of a
+--- rollout that stands still share them when the number has changed.
 local function scale_paused(plan, deployment, current, old_sets)
-    if not current then return end
-    local replicas = deployment.spec.replicas or 1
-    for _, set in ipairs(old_sets) do replicas = replicas - (set.spec.replicas or 0) end
-    scale(plan, deployment, current, math.max(0, replicas), { "the Deployment was scaled while paused" })
+    local active, changed = {}, false
+    local function add(set)
+        if not set or (set.spec.replicas or 0) == 0 then return end
+        active[#active + 1] = set
+        changed = changed or annotation(set, SIZED) ~= sized_for(deployment)
+    end
+    for _, set in ipairs(old_sets) do add(set) end
+    add(current)
+    local reasons = { "the Deployment was scaled while paused" }
+    if #active <= 1 then
+        local only = active[1] or current or old_sets[#old_sets]
+        if only then scale(plan, deployment, only, deployment.spec.replicas or 1, reasons) end
+    elseif changed then
+        local share = shares(deployment, active)
+        for i, set in ipairs(active) do scale(plan, deployment, set, share[i], reasons) end
+    end
 end
 
 --- Kept where it is about: a ReplicaSet that is made in this plan gets it with the first look at it.
@@ -217,9 +283,9 @@ local function roll(world, plan, deployment, current, old_sets, revision)
             ("Scaled up replica set %s to %d from 0"):format(set.metadata.name, decision.new))
     end
     for _, set in ipairs(old_sets) do
-        local replicas = (decision.old or {})[set.metadata.name]
+        local replicas = set.spec.replicas or 0
         -- pods that are on their way out still count above: an old set never grows again
-        if replicas then scale(plan, deployment, set, math.min(replicas, set.spec.replicas or 0), reasons) end
+        scale(plan, deployment, set, math.min((decision.old or {})[set.metadata.name] or replicas, replicas), reasons)
     end
 end
 
@@ -233,6 +299,19 @@ local function trim_history(plan, deployment, old_sets)
         plan:delete(SETS, set.metadata.namespace .. "/" .. set.metadata.name, { uid = set.metadata.uid },
             "older than revisionHistoryLimit")
     end
+end
+
+--- True when the deadline had passed for this ReplicaSet and no count has changed since: the status knows that also after a
+--- restart, which forgets what the world has seen.
+local function still_exceeded(deployment, before, status, name)
+    if not before or before.reason ~= "ProgressDeadlineExceeded" then return false end
+    local told = deployment.status
+    if told.observedGeneration ~= deployment.metadata.generation then return false end
+    if not before.message:find('"' .. name .. '"', 1, true) then return false end
+    for _, field in ipairs({ "replicas", "updatedReplicas", "readyReplicas", "availableReplicas" }) do
+        if (told[field] or 0) ~= status[field] then return false end
+    end
+    return true
 end
 
 --- Progressing: complete, or moving since the last change of any count, or stuck for progressDeadlineSeconds.
@@ -252,6 +331,7 @@ local function progressing(world, plan, deployment, status, current)
         return { type = "Progressing", status = "Unknown", reason = "DeploymentPaused", lastUpdateTime = "",
             message = "Deployment is paused" }
     end
+    if still_exceeded(deployment, before, status, name) then return m8.copy(before) end
     local counts_now = table.concat({ name, status.updatedReplicas, status.replicas, status.availableReplicas,
         status.readyReplicas, deployment.metadata.generation or 0 }, "/")
     local silent = world:seen("progress/" .. deployment.metadata.uid, counts_now)
@@ -260,7 +340,7 @@ local function progressing(world, plan, deployment, status, current)
         return { type = "Progressing", status = "False", reason = "ProgressDeadlineExceeded", lastUpdateTime = "",
             message = ("ReplicaSet \"%s\" has timed out progressing."):format(name) }
     end
-    plan:requeue(deadline - silent)
+    plan:requeue(math.min(deadline - silent, 1800)) -- what has been seen is forgotten after an hour without a look
     return { type = "Progressing", status = "True", reason = "ReplicaSetUpdated", lastUpdateTime = "",
         message = ("ReplicaSet \"%s\" is progressing."):format(name) }
 end
@@ -328,6 +408,7 @@ return {
         end
         if not deployment.metadata.deletionTimestamp then
             local revision = keep_revision(plan, deployment, current, sets)
+            keep_ready_seconds(plan, deployment, current)
             roll(world, plan, deployment, current, old_sets, revision)
             trim_history(plan, deployment, old_sets)
         end

@@ -130,11 +130,16 @@ function State:key_of(ordinal)
     return self.set.metadata.namespace .. "/" .. self.set.metadata.name .. "-" .. ordinal
 end
 
+--- True for pods that keep their revision: the partition counts from the first ordinal.
+function State:below_partition(ordinal)
+    local rolling = (self.set.spec.updateStrategy or {}).rollingUpdate or {}
+    return ordinal < self.first + (rolling.partition or 0)
+end
+
 --- The revision that a new pod of that ordinal gets: those below the partition stay what they are.
 function State:revision_for(ordinal)
     local strategy = self.set.spec.updateStrategy or {}
-    local partition = (strategy.rollingUpdate or {}).partition or 0
-    if strategy.type ~= "OnDelete" and ordinal < partition and self.current then return self.current end
+    if strategy.type ~= "OnDelete" and self:below_partition(ordinal) and self.current then return self.current end
     return self.update
 end
 
@@ -172,7 +177,7 @@ end
 --- True when a rolling update may replace pods of that ordinal.
 function State:rolls(ordinal)
     local strategy = self.set.spec.updateStrategy or {}
-    return strategy.type ~= "OnDelete" and ordinal >= ((strategy.rollingUpdate or {}).partition or 0)
+    return strategy.type ~= "OnDelete" and not self:below_partition(ordinal)
 end
 
 --- Makes what is missing, in order. False: the next step has to wait.

@@ -28,7 +28,7 @@ return {
         } },
         minReadySeconds = { type = "integer", minimum = 0, zeroUnset = true, description = "Seconds that a pod must be ready to count as available." },
         revisionHistoryLimit = { type = "integer", minimum = 0, default = 10, description = "How many old ReplicaSets are kept for going back." },
-        paused = { type = "boolean", zeroUnset = true, description = "Changes of the template wait." },
+        paused = { type = "boolean", zeroUnset = true, description = "Changes of the template wait; the number of pods follows replicas, shared by the ReplicaSets of a rollout that stands still." },
         progressDeadlineSeconds = { type = "integer", minimum = 1, default = 600, description = "Seconds without progress after which the rollout counts as failed." },
       } },
       status = { type = "object", description = "Present state.", properties = {

@@ -24,7 +24,7 @@ return {
           type = { type = "string", enum = { "RollingUpdate", "OnDelete" }, default = "RollingUpdate",
             description = "RollingUpdate: from the highest ordinal down. OnDelete: when you delete the old pod." },
           rollingUpdate = { type = "object", description = "Settings of RollingUpdate.", properties = {
-            partition = { type = "integer", minimum = 0, description = "Pods with a lower ordinal keep the old template." },
+            partition = { type = "integer", minimum = 0, description = "Pods with an ordinal below ordinals.start + partition keep the old template." },
             maxUnavailable = { type = "string", format = "int-or-percent", description = "How many pods may be missing during the update; number or percentage (rounded up). Default 1." },
           } },
         } },

@@ -36,6 +36,10 @@ local function set_image(world, image)
     change(world, function(object) object.spec.template.spec.containers[1].image = image end)
 end
 
+local function scale_to(world, replicas)
+    change(world, function(object) object.spec.replicas = replicas end)
+end
+
 local function keys_of(world, resource)
     local keys = {}
     for item in world:list(resource) do keys[#keys + 1] = item.key end
@@ -94,13 +98,18 @@ local function condition(world, type)
     return nil
 end
 
-local function revisions(world)
+--- The annotation of each ReplicaSet, by its image.
+local function annotations_by_image(world, annotation)
     local found = {}
     for _, key in ipairs(keys_of(world, SETS)) do
         local set = world:get(SETS, key)
-        found[set.spec.template.spec.containers[1].image] = set.metadata.annotations["deployment.kubernetes.io/revision"]
+        found[set.spec.template.spec.containers[1].image] = set.metadata.annotations[annotation]
     end
     return found
+end
+
+local function revisions(world)
+    return annotations_by_image(world, "deployment.kubernetes.io/revision")
 end
 
 local function counts(world)
@@ -245,6 +254,16 @@ return {
         testing.equal(image_counts(world), { v2 = 3 })
     end,
 
+    ["Recreate: available with all of its pods only"] = function()
+        local world = world_of({ replicas = 4, strategy = { type = "Recreate" } })
+        finish(world)
+        testing.equal(condition(world, "Available").status, "True")
+        world:drop("pods", keys_of(world, "pods")[1])
+        for _ = 1, 3 do reconcile(world) end
+        testing.equal(condition(world, "Available").status, "False")
+        testing.contains(condition(world, "Available").message, "3 of at least 4")
+    end,
+
     ["paused: a new template waits, scaling does not"] = function()
         local world = world_of()
         finish(world)
@@ -265,6 +284,44 @@ return {
         testing.equal(image_counts(world), { v3 = 5 })
     end,
 
+    ["paused: the set that has pods follows the number, whatever the template"] = function()
+        local world = world_of()
+        finish(world)
+        change(world, function(object) object.spec.paused = true end)
+        set_image(world, "v2")
+        for _, replicas in ipairs({ 6, 1, 0, 4 }) do -- from none: the newest set
+            scale_to(world, replicas)
+            finish(world)
+            testing.equal(image_counts(world), replicas > 0 and { v1 = replicas } or {})
+        end
+    end,
+
+    ["paused half-way: nothing moves until the number changes, then all sets share"] = function()
+        local world = world_of()
+        finish(world)
+        set_image(world, "v2")
+        reconcile(world) -- maxSurge: one of v2 beside three of v1
+        change(world, function(object) object.spec.paused = true end)
+        finish(world)
+        testing.equal(image_counts(world), { v1 = 3, v2 = 1 })
+        for _, case in ipairs({ { 6, { v1 = 5, v2 = 2 } }, { 2, { v1 = 2, v2 = 1 } }, { 0, {} }, { 3, { v2 = 3 } } }) do
+            scale_to(world, case[1])
+            finish(world)
+            testing.equal(image_counts(world), case[2], case[1] .. " wanted")
+        end
+    end,
+
+    ["paused with more than maxSurge, as a policy may have it: nothing moves"] = function()
+        local world = world_of()
+        finish(world)
+        world:answer("rollout", function() return { new = 3, old = {} } end)
+        set_image(world, "v2")
+        reconcile(world)
+        change(world, function(object) object.spec.paused = true end)
+        finish(world)
+        testing.equal(image_counts(world), { v1 = 3, v2 = 3 })
+    end,
+
     ["undo: the former template gets the highest revision"] = function()
         local world = world_of()
         finish(world)
@@ -277,6 +334,34 @@ return {
         testing.equal(#keys_of(world, SETS), 2)
         local annotations = world:get("deployments.apps", KEY).metadata.annotations
         testing.equal(annotations["deployment.kubernetes.io/revision"], "3")
+    end,
+
+    ["change-cause, told after the change, is in the history; a template in use again keeps its own"] = function()
+        local CAUSE = "kubernetes.io/change-cause"
+        local world = world_of({ annotations = { [CAUSE] = "first" } })
+        local function tell(cause)
+            change(world, function(object) object.metadata.annotations[CAUSE] = cause end)
+            finish(world)
+        end
+        finish(world)
+        set_image(world, "v2")
+        finish(world)
+        tell("second")
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "first", v2 = "second" })
+        set_image(world, "v1") -- minikubectl rollout undo
+        finish(world)
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "first", v2 = "second" })
+        testing.equal(world:get("deployments.apps", KEY).metadata.annotations[CAUSE], "first")
+        tell("back to the first")
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "back to the first", v2 = "second" })
+        change(world, function(object) -- kubectl rollout undo tells the cause with the template
+            object.spec.template.spec.containers[1].image = "v2"
+            object.metadata.annotations[CAUSE] = "second once more"
+        end)
+        finish(world)
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "back to the first", v2 = "second once more" })
+        tell(nil)
+        testing.equal(annotations_by_image(world, CAUSE), { v1 = "back to the first" })
     end,
 
     ["keeps revisionHistoryLimit old ReplicaSets"] = function()
@@ -306,6 +391,36 @@ return {
         testing.equal(condition(world, "Progressing").reason, "NewReplicaSetAvailable")
     end,
 
+    ["ProgressDeadlineExceeded stays over a restart of the manager, until something moves"] = function()
+        local before = world_of({ deadline = 60 })
+        for _ = 1, 3 do reconcile(before) end
+        before:set_now(before.clock + 61)
+        reconcile(before)
+        local objects, told = {}, condition(before, "Progressing")
+        for _, resource in ipairs({ "deployments.apps", SETS, "pods" }) do
+            objects[resource] = {}
+            for _, key in ipairs(keys_of(before, resource)) do table.insert(objects[resource], before:get(resource, key)) end
+        end
+        local world = testing.world({ now = before.clock + 5, objects = objects })
+        for _ = 1, 2 do reconcile(world) end
+        testing.equal(condition(world, "Progressing"), told)
+        make_ready(world, keys_of(world, "pods")[1])
+        for _ = 1, 2 do reconcile(world) end
+        testing.equal(condition(world, "Progressing").reason, "ReplicaSetUpdated")
+        world:set_now(world.clock + 61)
+        reconcile(world)
+        testing.equal(condition(world, "Progressing").reason, "ProgressDeadlineExceeded")
+        set_image(world, "v2")
+        for _ = 1, 2 do reconcile(world) end
+        testing.equal(condition(world, "Progressing").reason, "ReplicaSetUpdated")
+    end,
+
+    ["a deadline of hours: looked at before what was seen is forgotten"] = function()
+        local world = world_of({ deadline = 7200 })
+        for _ = 1, 3 do reconcile(world) end
+        assert(testing.reconcile(world, "deployment", KEY).after <= 1800)
+    end,
+
     ["a pod that fails later does not start the deadline again"] = function()
         local world = world_of({ deadline = 60 })
         finish(world)
@@ -315,6 +430,36 @@ return {
         world:set_now(world.clock + 100)
         reconcile(world)
         testing.equal(condition(world, "Progressing").reason, "NewReplicaSetAvailable")
+    end,
+
+    ["a change of minReadySeconds reaches the ReplicaSet, also while paused, and one that is in use again"] = function()
+        local world = world_of()
+        finish(world)
+        local function seconds_of(image)
+            for _, key in ipairs(keys_of(world, SETS)) do
+                local spec = world:get(SETS, key).spec
+                if spec.template.spec.containers[1].image == image then return spec.minReadySeconds end
+            end
+            return nil
+        end
+        for _, seconds in ipairs({ 30, 5, 0 }) do
+            change(world, function(object)
+                object.spec.paused = seconds == 5 or nil
+                object.spec.minReadySeconds = seconds > 0 and seconds or nil
+            end)
+            finish(world)
+            testing.equal(seconds_of("v1") or 0, seconds)
+            local available = seconds > 0 and 0 or 3
+            testing.equal(world:get("deployments.apps", KEY).status.availableReplicas, available, seconds .. " s")
+        end
+        set_image(world, "v2")
+        finish(world)
+        change(world, function(object) object.spec.minReadySeconds = 7 end)
+        finish(world)
+        testing.equal({ seconds_of("v1") or 0, seconds_of("v2") }, { 0, 7 }, "an old set keeps its own")
+        set_image(world, "v1")
+        finish(world)
+        testing.equal(seconds_of("v1"), 7)
     end,
 
     ["takes over a ReplicaSet that matches and has no controller"] = function()

@@ -219,6 +219,17 @@ return {
         testing.equal(images(world), "i:2 i:2 i:2")
     end,
 
+    ["partition counts from ordinals.start"] = function()
+        local world = world_of({ start = 5 })
+        steps(world, 6)
+        change(world, { start = 5, image = "i:2", partition = 1 })
+        steps(world, 8)
+        testing.equal({ names(world), images(world) }, { "db-5 db-6 db-7", "i:1 i:2 i:2" })
+        world:drop("pods", "default/db-5")
+        steps(world, 4)
+        testing.equal(images(world), "i:1 i:2 i:2", "made again as it was")
+    end,
+
     ["maxUnavailable 2: two at a time; revisionHistoryLimit 0 forgets what is not in use"] = function()
         local strategy = { type = "RollingUpdate", rollingUpdate = { partition = 0, maxUnavailable = 2 } }
         local fields = { management = "Parallel", strategy = strategy, history = 0 }
