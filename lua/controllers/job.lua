@@ -97,9 +97,9 @@ function State:announce_failed(left)
     self:announce(counted, known, left)
 end
 
---- Indexed: the status names the indexes; a pod whose index it names is let go.
+--- Indexed: the status names the indexes; a pod whose index it names is let go. Those that a smaller Job no longer has do not count.
 function State:count_indexes()
-    local set, size = indexes.parse(self.status.completedIndexes)
+    local set, size = indexes.parse(self.status.completedIndexes, self.job.spec.completions or 0)
     for _, pod in ipairs(self.succeeded) do
         local index = index_of(pod)
         if not index or index >= (self.job.spec.completions or 0) or set[index] then

@@ -160,6 +160,25 @@ return {
         testing.equal(condition(world, "Complete").reason, "CompletionsReached")
     end,
 
+    ["Indexed: made smaller, it is complete when the indexes that it still has are done"] = function()
+        local world = world_of({ completions = 5, parallelism = 5, completionMode = "Indexed" })
+        settle(world)
+        for _, pod in ipairs(active(world)) do
+            local index = tonumber(pod.metadata.annotations["batch.kubernetes.io/job-completion-index"])
+            if index == 0 or index > 2 then finish(world, pod, "Succeeded") end
+        end
+        settle(world)
+        testing.equal(status(world).completedIndexes, "0,3-4")
+        edit(world, { completions = 3, parallelism = 3 })
+        settle(world)
+        testing.equal(condition(world, "Complete"), nil)
+        testing.equal({ status(world).completedIndexes, status(world).succeeded, #active(world) }, { "0", 1, 2 })
+        for _, pod in ipairs(active(world)) do finish(world, pod, "Succeeded") end
+        settle(world)
+        testing.equal(condition(world, "Complete").status, "True")
+        testing.equal({ status(world).completedIndexes, status(world).succeeded }, { "0-2", 3 })
+    end,
+
     ["a work queue is complete when one has succeeded and all have ended"] = function()
         local world = world_of({ parallelism = 3 })
         settle(world)
