@@ -67,14 +67,14 @@ local function policy_is_met(state)
     return nil
 end
 
---- Restarts inside of pods count as failures when containers are restarted in place.
+--- Restarts inside of pods count as failures when containers, init containers among them, are restarted in place.
 local function restarts(state)
     local sum = 0
     if state.job.spec.template.spec.restartPolicy ~= "OnFailure" then return 0 end
     for _, item in ipairs(state.active) do
-        local pod = state.world:get("pods", item.key)
-        for _, container in ipairs(((pod or {}).status or {}).containerStatuses or {}) do
-            sum = sum + (container.restartCount or 0)
+        local status = (state.world:get("pods", item.key) or {}).status or {}
+        for _, list in ipairs({ status.initContainerStatuses or {}, status.containerStatuses or {} }) do
+            for _, container in ipairs(list) do sum = sum + (container.restartCount or 0) end
         end
     end
     return sum

@@ -310,13 +310,16 @@ return {
     end,
 
     ["restarts in place count against backoffLimit"] = function()
-        local world = world_of({ completions = 1, backoffLimit = 2, restart = "OnFailure" })
-        settle(world)
-        local pod = active(world)[1]
-        pod.spec.nodeName = "n"
-        pod.status = { phase = "Running", containerStatuses = { { name = "c", restartCount = 2, state = {} } } }
-        world:put("pods", pod)
-        settle(world)
-        testing.equal(condition(world, "Failed") ~= nil or condition(world, "FailureTarget") ~= nil, true)
+        for _, restarts in ipairs({ { 0, 2 }, { 2, 0 }, { 1, 1 }, { 1, 0 } }) do
+            local world = world_of({ completions = 1, backoffLimit = 2, restart = "OnFailure" })
+            settle(world)
+            local pod = active(world)[1]
+            pod.spec.nodeName = "n"
+            pod.status = { phase = "Pending", initContainerStatuses = { { name = "i", restartCount = restarts[1], state = {} } },
+                containerStatuses = { { name = "c", restartCount = restarts[2], state = {} } } }
+            world:put("pods", pod)
+            settle(world)
+            testing.equal((condition(world, "FailureTarget") or {}).reason, restarts[1] + restarts[2] > 1 and "BackoffLimitExceeded" or nil)
+        end
     end,
 }
