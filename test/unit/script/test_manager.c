@@ -263,6 +263,43 @@ static void test_labels_of_bound_pods(void **state UNUSED)
     cluster_free(cluster);
 }
 
+#define OLD "/api/v1/namespaces/old"
+
+static int64_t reconciles_of(const struct cluster *cluster, const char *controller)
+{
+    auto_json statistics = script_manager_statistics(cluster->manager);
+    return json_int(json_get(json_get(statistics, "controllers"), controller), "reconciles", -1);
+}
+
+/* A namespace that cannot be emptied says why, is rarely looked at, and goes at once when the last object
+ * goes. */
+static void test_namespace_waits_for_its_last_object(void **state UNUSED)
+{
+    static const char *const only_namespaces[] = {"namespace", NULL};
+    struct cluster *cluster = cluster_new(only_namespaces);
+    expect(cluster->api, 201, "POST", "/api/v1/namespaces",
+           "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'old'}}");
+    expect(cluster->api, 201, "POST", OLD "/configmaps",
+           "{'apiVersion':'v1','kind':'ConfigMap','metadata':{'name':'a','finalizers':['mine/x']}}");
+    expect(cluster->api, 201, "POST", OLD "/configmaps",
+           "{'apiVersion':'v1','kind':'ConfigMap','metadata':{'name':'b'}}");
+    expect(cluster->api, 200, "DELETE", OLD, NULL);
+    pass(cluster, 60);
+    auto_reply stuck = ask(cluster->api, "GET", OLD, NULL);
+    assert_at(stuck, "status.conditions[0].message",
+              "Some resources are remaining: configmaps. has 1 resource instances");
+    assert_at(stuck, "status.conditions[1].message",
+              "Some content in the namespace has finalizers remaining: mine/x in 1 resource instances");
+    int64_t reconciles = reconciles_of(cluster, "namespace");
+    assert_true(reconciles > 0 && reconciles < 40);
+    auto_reply let_go = ask_type(cluster->api, "PATCH", OLD "/configmaps/a", "application/merge-patch+json",
+                                 "{'metadata':{'finalizers':[]}}");
+    assert_int_equal(let_go.status, 200);
+    pass(cluster, 0.1);
+    expect(cluster->api, 404, "GET", OLD, NULL);
+    cluster_free(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_refused_text_keeps_the_former),
         cmocka_unit_test(test_deployment_becomes_placed_pods),
         cmocka_unit_test(test_labels_of_bound_pods),
+        cmocka_unit_test(test_namespace_waits_for_its_last_object),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
