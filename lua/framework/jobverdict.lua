@@ -35,7 +35,7 @@ local function match_conditions(patterns, pod)
     return nil
 end
 
---- "FailJob" and why, "Ignore", or "Count". get_pod() gives the full object.
+--- "FailJob" or "FailIndex" and why, "Ignore", or "Count". get_pod() gives the full object.
 function verdict.of_failure(job, get_pod)
     local policy = job.spec.podFailurePolicy
     local pod = policy and get_pod()
@@ -80,6 +80,15 @@ local function restarts(state)
     return sum
 end
 
+local function indexes_have_failed(state)
+    local spec, failed = state.job.spec, state.total_failed_indexes
+    if spec.maxFailedIndexes and failed > spec.maxFailedIndexes then
+        return "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
+    end
+    if failed > 0 and failed + state.total_succeeded >= spec.completions then return "FailedIndexes", "Job has failed indexes" end
+    return nil
+end
+
 local function is_late(state)
     local spec, start = state.job.spec, m8.time(state.status.startTime or "")
     if not spec.activeDeadlineSeconds or not start or spec.suspend then return false end
@@ -98,6 +107,8 @@ function verdict.of_job(state)
         return "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     end
     if is_late(state) then return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline" end
+    local reason, message = indexes_have_failed(state)
+    if reason then return "FailureTarget", reason, message end
     local rule = policy_is_met(state)
     if rule then return "SuccessCriteriaMet", "SuccessPolicy", "Matched rules at index " .. rule end
     local complete
