@@ -145,7 +145,8 @@ static void hook_job_spec(cJSON *spec)
     if (!json_get(spec, "completions") && !json_get(spec, "parallelism"))
         json_set_int(spec, "completions", 1);
     set_if_absent(spec, "parallelism", cJSON_CreateNumber(1));
-    set_if_absent(spec, "backoffLimit", cJSON_CreateNumber(6));
+    set_if_absent(spec, "backoffLimit",
+                  cJSON_CreateNumber(json_get(spec, "backoffLimitPerIndex") ? INT32_MAX : 6));
     set_if_absent(spec, "podReplacementPolicy",
                   cJSON_CreateString(json_get(spec, "podFailurePolicy") ? "Failed" : "TerminatingOrFailed"));
 }

@@ -237,6 +237,41 @@ static void check_success_policy(struct validation *v, const cJSON *spec, const 
     }
 }
 
+static void check_never_restarts(struct validation *v, const cJSON *spec, const struct schema_path *path,
+                                 const char *with)
+{
+    const struct schema_path here = {.up = path, .key = "template"}, at_spec = {.up = &here, .key = "spec"};
+    if (json_get(spec, with) && !str_eq(json_string(spec, "template.spec.restartPolicy"), "Never"))
+        invalid_value(v, SCHEMA_FIELD(&at_spec, "restartPolicy"),
+                      json_at(spec, "template.spec.restartPolicy"),
+                      "only \"Never\" is supported when %s is specified", with);
+}
+
+static void check_indexes(struct validation *v, const cJSON *spec, const struct schema_path *path)
+{
+    static const char *const fields[] = {"backoffLimitPerIndex", "maxFailedIndexes"};
+    bool indexed = str_eq(json_string(spec, "completionMode"), "Indexed");
+    const cJSON *limit = json_get(spec, fields[0]), *most = json_get(spec, fields[1]);
+    for (size_t i = 0; !indexed && i < COUNT_OF(fields); i++)
+        if (json_get(spec, fields[i]))
+            invalid_value(v, SCHEMA_FIELD(path, fields[i]), json_get(spec, fields[i]),
+                          "requires indexed completion mode");
+    if (most && !limit)
+        invalid_required(v, SCHEMA_FIELD(path, fields[0]), "when maxFailedIndexes is specified");
+    if (indexed && most && json_int(spec, fields[1], 0) > json_int(spec, "completions", 0))
+        invalid_value(v, SCHEMA_FIELD(path, fields[1]), most, "must be less than or equal to completions");
+    check_never_restarts(v, spec, path, fields[0]);
+    const struct schema_path here = {.up = path, .key = "podFailurePolicy"},
+                             rules = {.up = &here, .key = "rules"};
+    int i = 0;
+    json_each (rule, json_at(spec, "podFailurePolicy.rules")) {
+        const struct schema_path at = {.up = &rules, .index = i++};
+        if (!limit && str_eq(json_string(rule, "action"), "FailIndex"))
+            invalid_value(v, SCHEMA_FIELD(&at, "action"), json_get(rule, "action"),
+                          "requires the backoffLimitPerIndex to be set");
+    }
+}
+
 static void rule_job_spec(struct validation *v, const cJSON *spec, UNUSED const cJSON *old,
                           const struct schema_path *path)
 {
@@ -244,14 +279,8 @@ static void rule_job_spec(struct validation *v, const cJSON *spec, UNUSED const 
     check_restart_policy(v, spec, path, allowed);
     if (str_eq(json_string(spec, "completionMode"), "Indexed") && !json_get(spec, "completions"))
         invalid_required(v, SCHEMA_FIELD(path, "completions"), "when completion mode is Indexed");
-    if (json_get(spec, "podFailurePolicy") &&
-        !str_eq(json_string(spec, "template.spec.restartPolicy"), "Never")) {
-        const struct schema_path here = {.up = path, .key = "template"},
-                                 at_spec = {.up = &here, .key = "spec"};
-        invalid_value(v, SCHEMA_FIELD(&at_spec, "restartPolicy"),
-                      json_at(spec, "template.spec.restartPolicy"),
-                      "only \"Never\" is supported when podFailurePolicy is specified");
-    }
+    check_never_restarts(v, spec, path, "podFailurePolicy");
+    check_indexes(v, spec, path);
     if (json_get(spec, "podFailurePolicy") &&
         str_eq(json_string(spec, "podReplacementPolicy"), "TerminatingOrFailed"))
         invalid_value(v, SCHEMA_FIELD(path, "podReplacementPolicy"), json_get(spec, "podReplacementPolicy"),
@@ -270,8 +299,9 @@ static void check_fixed(struct validation *v, const cJSON *spec, const cJSON *ol
 static void rule_job(struct validation *v, const cJSON *job, const cJSON *old,
                      UNUSED const struct schema_path *path)
 {
-    static const char *const fixed[] = {"selector",         "completionMode", "template",
-                                        "podFailurePolicy", "successPolicy",  "manualSelector"};
+    static const char *const fixed[] = {
+        "selector",       "completionMode",      "template", "podFailurePolicy", "successPolicy",
+        "manualSelector", "backoffLimitPerIndex"};
     const struct schema_path here = {.key = "spec"}, metadata = {.key = "metadata"};
     const cJSON *spec = json_get(job, "spec"), *before = json_get(old, "spec"),
                 *name = json_at(job, "metadata.name");

@@ -51,7 +51,7 @@ static void pod_free(void *value)
 
 void placement_project(struct cache *cache)
 {
-    static const char *const pods[] = {"spec.nodeName", "status.phase", NULL};
+    static const char *const pods[] = {"spec.nodeName", "status.phase", "metadata.labels", NULL};
     static const char *const namespaces[] = {"metadata.labels", NULL};
     cache_project(cache, "pods", pods);
     cache_project(cache, "namespaces", namespaces);
@@ -354,7 +354,16 @@ void pod_read(struct placement *placement, struct waiting_pod *pod, const struct
     read_nomination(placement, pod, object);
 }
 
-static void pod_changed(struct placement *placement, const struct cache_item *item)
+/* Of what its class is made of, the spec of a bound pod does not change; its labels and its owner do. */
+static bool is_reclassed(const struct cache_item *previous, const struct cache_item *item)
+{
+    return previous && (!str_eq(previous->owner_uid, item->owner_uid) ||
+                        !json_equal(json_get(previous->columns, "metadata.labels"),
+                                    json_get(item->columns, "metadata.labels")));
+}
+
+static void pod_changed(struct placement *placement, const struct cache_item *previous,
+                        const struct cache_item *item)
 {
     const char *node = cJSON_GetStringValue(json_get(item->columns, "spec.nodeName"));
     const char *phase = cJSON_GetStringValue(json_get(item->columns, "status.phase"));
@@ -376,7 +385,7 @@ static void pod_changed(struct placement *placement, const struct cache_item *it
         pod->slot = pod->nominated = -1;
         map_set(&placement->pods, item->key, pod);
     }
-    if (fresh || pod->waits || str_empty(node)) /* the spec of a bound pod does not change what it takes */
+    if (fresh || pod->waits || str_empty(node) || is_reclassed(previous, item))
         pod_read(placement, pod, item);
     placement->dirty = true;
     if (str_empty(node))
@@ -424,7 +433,7 @@ void placement_on_change(struct placement *placement, const char *resource, cons
 {
     if (str_eq(resource, "pods")) {
         if (item)
-            pod_changed(placement, item);
+            pod_changed(placement, previous, item);
         else
             pod_gone(placement, previous->key);
     } else if (str_eq(resource, "nodes")) {

@@ -60,7 +60,7 @@ local function reference_to(job)
     return { apiVersion = "batch/v1", kind = "Job", namespace = job.metadata.namespace, name = job.metadata.name, uid = job.metadata.uid }
 end
 
---- The time that is due now, or nil; plans the return for the next one. `since`: the last time that was served.
+--- The time that is due now, or nil, and how many were missed; plans the return for the next one. `since`: the last time that was served.
 local function due(world, plan, cron, since)
     local spec = cron.spec
     local earliest = since
@@ -71,12 +71,7 @@ local function due(world, plan, cron, since)
         return nil
     end
     if times.next then plan:requeue(math.max(0.01, times.next - world.now)) end
-    if not times.last then return nil end
-    if times.missed > MANY then
-        plan:event(cron, "Warning", "TooManyMissedTimes",
-            ("%d start times were missed, the last one is served; set or decrease startingDeadlineSeconds"):format(times.missed))
-    end
-    return times.last
+    return times.last, times.missed
 end
 
 --- Whether a Job may be made while others run. Replace ends those.
@@ -96,20 +91,24 @@ local function make_room(plan, cron, running)
     return true
 end
 
+--- A time counts as served once its Job is there, seen in a later reconcile: a Job that the server refuses (a quota) is tried again.
 local function start(world, plan, cron, jobs, status)
     if cron.spec.suspend or cron.metadata.deletionTimestamp then return end
     local last = m8.time((cron.status or {}).lastScheduleTime or "")
-    local time = due(world, plan, cron, last or m8.time(cron.metadata.creationTimestamp) or world.now)
+    local time, missed = due(world, plan, cron, last or m8.time(cron.metadata.creationTimestamp) or world.now)
     if not time then return end
     local job = new_job(cron, time)
-    if world:item(JOBS, key_of(job)) then -- made before a crash: only the status is behind
+    if world:item(JOBS, key_of(job)) then
         status.lastScheduleTime = m8.time_text(time)
         return
+    end
+    if missed > MANY then
+        plan:event(cron, "Warning", "TooManyMissedTimes",
+            ("%d start times were missed, the last one is served; set or decrease startingDeadlineSeconds"):format(missed))
     end
     if not make_room(plan, cron, jobs.running) then return end
     plan:create(JOBS, job, "scheduled for " .. m8.time_text(time))
     plan:event(cron, "Normal", "SuccessfulCreate", ("Created job %s (scheduled for %s)"):format(job.metadata.name, m8.time_text(time)))
-    status.lastScheduleTime = m8.time_text(time)
 end
 
 local function tell_ends(plan, cron, jobs, status)
@@ -147,7 +146,8 @@ return {
     watches = {
         { resource = CRONS, key = "self" },
         { resource = JOBS, key = "owner", owner = CRONS },
+        workload.watch_room(CRONS, function(cron) return not cron["spec.suspend"] end),
     },
-    project = {},
+    project = { [CRONS] = { "spec.suspend" }, resourcequotas = workload.quota_columns },
     reconcile = reconcile,
 }

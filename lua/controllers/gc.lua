@@ -54,16 +54,20 @@ local function collect(world, plan, item)
         ("its owner %s %s is gone"):format(gone[1].kind, gone[1].name))
 end
 
+--- The dependent loses its reference to this owner.
+local function let_go(plan, item, dependent, why)
+    local kept = {}
+    for _, reference in ipairs(dependent["metadata.ownerReferences"] or {}) do
+        if reference.uid ~= item.uid then kept[#kept + 1] = reference end
+    end
+    plan:patch(dependent.resource, dependent.key, { metadata = { ownerReferences = m8.array(kept) } }, why, { uid = dependent.uid })
+end
+
 local function orphan(world, plan, item, object)
     local left = 0
     for _, dependent in ipairs(dependents_of(world, item.uid)) do
-        local kept = {}
-        for _, reference in ipairs(dependent["metadata.ownerReferences"] or {}) do
-            if reference.uid ~= item.uid then kept[#kept + 1] = reference end
-        end
         left = left + 1
-        plan:patch(dependent.resource, dependent.key, { metadata = { ownerReferences = m8.array(kept) } },
-            "its owner is deleted with Orphan", { uid = dependent.uid })
+        let_go(plan, item, dependent, "its owner is deleted with Orphan")
     end
     if left == 0 then
         plan:patch(item.resource, item.key, { metadata = { finalizers = without(object.metadata.finalizers, "orphan") } },
@@ -71,18 +75,35 @@ local function orphan(world, plan, item, object)
     end
 end
 
+--- Whether an owner lives that does not itself wait for its dependents to go.
+local function is_kept(world, dependent)
+    for _, reference in ipairs(dependent["metadata.ownerReferences"] or {}) do
+        local owner = world:by_uid(reference.uid)
+        if owner and not (owner.deleting and has(owner["metadata.finalizers"], "foregroundDeletion")) then return true end
+    end
+    return false
+end
+
+local function blocks(item, dependent)
+    for _, reference in ipairs(dependent["metadata.ownerReferences"] or {}) do
+        if reference.uid == item.uid and reference.blockOwnerDeletion then return true end
+    end
+    return false
+end
+
 local function foreground(world, plan, item, object)
-    local blocking = 0
+    local blocking = false
     for _, dependent in ipairs(dependents_of(world, item.uid)) do
-        for _, reference in ipairs(dependent["metadata.ownerReferences"] or {}) do
-            if reference.uid == item.uid and reference.blockOwnerDeletion then blocking = blocking + 1 end
-        end
-        if not dependent.deleting then
+        local kept = not dependent.deleting and is_kept(world, dependent)
+        blocking = blocking or (not kept and blocks(item, dependent))
+        if kept then
+            let_go(plan, item, dependent, "its owner is deleted in the foreground, another one lives")
+        elseif not dependent.deleting then
             plan:delete(dependent.resource, dependent.key, { uid = dependent.uid, propagation = "Foreground" },
                 "its owner is deleted in the foreground")
         end
     end
-    if blocking == 0 then
+    if not blocking then
         local kept = without(object.metadata.finalizers, "foregroundDeletion")
         plan:patch(item.resource, item.key, { metadata = { finalizers = kept } }, "all of its dependents are gone",
             { uid = item.uid })

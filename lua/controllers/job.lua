@@ -4,6 +4,7 @@ local m8 = require("m8")
 local plans = require("framework.plan")
 local workload = require("framework.workload")
 local indexes = require("framework.indexes")
+local jobindexes = require("framework.jobindexes")
 local verdict = require("framework.jobverdict")
 
 local JOBS, FINALIZER, INDEX = "jobs.batch", "batch.kubernetes.io/job-tracking", "batch.kubernetes.io/job-completion-index"
@@ -17,9 +18,7 @@ local function is_tracked(pod)
     return false
 end
 
-local function index_of(pod)
-    return tonumber((pod["metadata.annotations"] or {})[INDEX])
-end
+local index_of = jobindexes.of
 
 local function untrack(plan, pod, why)
     if not is_tracked(pod) then return end
@@ -58,6 +57,21 @@ function State:sort_pods(pods)
     end
 end
 
+--- What its failure means, by podFailurePolicy, and why.
+function State:action_of(pod)
+    local known = self.actions[pod.uid]
+    if not known then
+        known = { verdict.of_failure(self.job, function() return self.world:get("pods", pod.key) end) }
+        self.actions[pod.uid] = known
+    end
+    return known[1], known[2]
+end
+
+--- Whether it has failed and is needed until another pod with its index tells how often that has failed.
+function State:is_needed(pod)
+    return self.to_replace[index_of(pod) or -1] == pod
+end
+
 --- What was announced and has lost its finalizer moves into the counters; returns the uids that are still announced.
 function State:settle_announced(kind, by_uid, count)
     local left = {}
@@ -65,7 +79,7 @@ function State:settle_announced(kind, by_uid, count)
         local pod = by_uid[uid]
         if pod and is_tracked(pod) then
             left[#left + 1] = uid
-            untrack(self.plan, pod, "its end is noted in the Job's status")
+            if not self:is_needed(pod) then untrack(self.plan, pod, "its end is noted in the Job's status") end
         else
             count = count + 1
         end
@@ -85,9 +99,9 @@ function State:announce_failed(left)
     local known, counted = as_set(left), {}
     for _, pod in ipairs(self.failed) do
         if is_tracked(pod) and not known[pod.uid] then
-            local action, why = verdict.of_failure(self.job, function() return self.world:get("pods", pod.key) end)
+            local action, why = self:action_of(pod)
             if action == "Ignore" then
-                untrack(self.plan, pod, "podFailurePolicy ignores its failure")
+                if not self:is_needed(pod) then untrack(self.plan, pod, "podFailurePolicy ignores its failure") end
             else
                 if action == "FailJob" then self.fatal = why end
                 counted[#counted + 1] = pod
@@ -97,9 +111,9 @@ function State:announce_failed(left)
     self:announce(counted, known, left)
 end
 
---- Indexed: the status names the indexes; a pod whose index it names is let go.
+--- Indexed: the status names the indexes; a pod whose index it names is let go. Those that a smaller Job no longer has do not count.
 function State:count_indexes()
-    local set, size = indexes.parse(self.status.completedIndexes)
+    local set, size = indexes.parse(self.status.completedIndexes, self.job.spec.completions or 0)
     for _, pod in ipairs(self.succeeded) do
         local index = index_of(pod)
         if not index or index >= (self.job.spec.completions or 0) or set[index] then
@@ -116,19 +130,34 @@ function State:count_indexes()
     return size
 end
 
+--- backoffLimitPerIndex: the indexes that have failed, and those whose next pod has to be made.
+function State:count_failed_indexes()
+    local tracked = {}
+    for _, pod in ipairs(self.failed) do
+        if is_tracked(pod) then tracked[#tracked + 1] = pod end
+    end
+    local to_replace
+    self.failed_indexes, self.total_failed_indexes, to_replace =
+        jobindexes.failed(self, tracked, function(pod) return (self:action_of(pod)) end)
+    self.next.failedIndexes = indexes.print(self.failed_indexes)
+    local ends = self:is_finished() or self:ends_as() or self.job.metadata.deletionTimestamp
+    if not ends then self.to_replace = to_replace end
+end
+
 --- Fills succeeded and failed of the next status, and total_* that include what is announced.
 function State:count(pods)
     local by_uid, next_status = {}, self.next
     for _, pod in ipairs(pods) do by_uid[pod.uid] = pod end
     local ok, bad
     ok, next_status.succeeded = self:settle_announced("succeeded", by_uid, self.status.succeeded or 0)
-    bad, next_status.failed = self:settle_announced("failed", by_uid, self.status.failed or 0)
     if self.indexed then
         next_status.succeeded = self:count_indexes()
         next_status.completedIndexes = indexes.print(self.completed)
+        if self.job.spec.backoffLimitPerIndex then self:count_failed_indexes() end
     else
         self:announce(self.succeeded, as_set(ok), ok)
     end
+    bad, next_status.failed = self:settle_announced("failed", by_uid, self.status.failed or 0)
     self:announce_failed(bad)
     self.uncounted = #ok + #bad
     next_status.uncountedTerminatedPods = { succeeded = m8.array(ok), failed = m8.array(bad) }
@@ -160,9 +189,18 @@ function State:has(type)
     return condition and condition.status == "True" and condition or nil
 end
 
+function State:is_finished()
+    return self:has("Complete") or self:has("Failed")
+end
+
+--- The condition that says how it ends, while its pods still go.
+function State:ends_as()
+    return self:has("FailureTarget") or self:has("SuccessCriteriaMet")
+end
+
 --- Decides whether the Job ends now; then its pods go, and Complete or Failed follows when the last is counted.
 function State:judge()
-    local target = self:has("FailureTarget") or self:has("SuccessCriteriaMet")
+    local target = self:ends_as()
     if not target then
         local ended, reason, message = verdict.of_job(self)
         if not ended then return false end
@@ -201,6 +239,10 @@ end
 
 -- ---- pods ----
 
+function State:has_ended(index)
+    return self.completed[index] or self.failed_indexes[index]
+end
+
 local function set_index(pod, index)
     pod.metadata.annotations = pod.metadata.annotations or {}
     pod.metadata.annotations[INDEX] = tostring(index)
@@ -224,19 +266,23 @@ function State:create(index)
     pod.metadata.finalizers = { FINALIZER }
     if index then
         set_index(pod, index)
+        if self.job.spec.backoffLimitPerIndex then
+            local last = self.to_replace[index]
+            jobindexes.note(pod.metadata.annotations, last, last and self:action_of(last))
+        end
         pod.spec.hostname = pod.spec.hostname or (#name < 50 and name .. "-" .. index or nil)
     end
     self.plan:create("pods", pod, ("%d have succeeded, %d run"):format(self.total_succeeded, #self.active))
     self.plan:event(self.job, "Normal", "SuccessfulCreate", "Created pod: " .. pod.metadata.name)
 end
 
---- Indexed: pods that double an index or have one that is done or too high are too many; returns the indexes in use.
+--- Indexed: pods that double an index or have one that has ended or is too high are too many; returns the indexes in use.
 function State:used_indexes()
     local used, kept = {}, {}
     for _, pod in ipairs(self.active) do
         local index = index_of(pod)
-        if not index or used[index] or self.completed[index] or index >= self.job.spec.completions then
-            self:remove(pod, "its index is taken, done or too high")
+        if not index or used[index] or self:has_ended(index) or index >= self.job.spec.completions then
+            self:remove(pod, "its index is taken, has ended or is too high")
         else
             used[index] = true
             kept[#kept + 1] = pod
@@ -249,16 +295,29 @@ function State:used_indexes()
     return used
 end
 
---- Seconds until the next pod may be made after failures.
-function State:back_off()
-    if self.total_failed == 0 then return 0 end
-    local since = self.world:seen("job-failed/" .. self.job.metadata.uid, tostring(self.total_failed))
-    return math.min(MAX_BACK_OFF, 2 ^ math.min(self.total_failed - 1, 10)) - since
+--- Seconds until the next pod may be made after so many failures; each index by itself with backoffLimitPerIndex.
+function State:back_off(failures, index)
+    if failures == 0 then return 0 end
+    local key = "job-failed/" .. self.job.metadata.uid .. (index and "/" .. index or "")
+    return math.min(MAX_BACK_OFF, 2 ^ math.min(failures - 1, 10)) - self.world:seen(key, tostring(failures))
+end
+
+--- The first index from `index` on that lacks a pod and need not wait; nil: none.
+function State:next_index(used, index)
+    for at = index, self.job.spec.completions - 1 do
+        local last = self.to_replace[at]
+        local wait = last and self:back_off(jobindexes.failures(last), at) or 0
+        if not used[at] and not self:has_ended(at) then
+            if wait <= 0 then return at end
+            self.plan:requeue(wait)
+        end
+    end
+    return nil
 end
 
 function State:create_missing(missing, used)
     if missing <= 0 then return end
-    local wait = self:back_off()
+    local wait = self.job.spec.backoffLimitPerIndex and 0 or self:back_off(self.total_failed)
     if wait > 0 then
         self.plan:requeue(wait)
         return
@@ -266,8 +325,8 @@ function State:create_missing(missing, used)
     local index = 0
     for _ = 1, math.min(missing, self.world:refused() and 1 or BURST) do
         if used then
-            while used[index] or self.completed[index] do index = index + 1 end
-            if index >= self.job.spec.completions then return end
+            index = self:next_index(used, index)
+            if not index then return end
             used[index] = true
         end
         self:create(used and index or nil)
@@ -279,7 +338,7 @@ function State:manage()
     local used = self.indexed and self:used_indexes() or nil
     local wanted = spec.parallelism or 1
     if spec.completions then
-        wanted = math.min(wanted, spec.completions - self.total_succeeded)
+        wanted = math.min(wanted, spec.completions - self.total_succeeded - self.total_failed_indexes)
     elseif self.total_succeeded > 0 then
         wanted = math.min(wanted, #self.active) -- one has found the queue empty: the others end by themselves
     end
@@ -345,12 +404,13 @@ local function reconcile(world, key)
     local status = job.status or {}
     local state = workload.state(State, {
         world = world, job = job, key = key, plan = plan, status = status, terminating = 0,
+        actions = {}, to_replace = {}, failed_indexes = {}, total_failed_indexes = 0,
         indexed = job.spec.completionMode == "Indexed", next = { conditions = m8.copy(status.conditions or m8.array({})) },
     })
     local pods = workload.claim_pods(world, job, selector, plan)
     state:sort_pods(pods)
     state:count(pods)
-    local finished = state:has("Complete") or state:has("Failed")
+    local finished = state:is_finished()
     if finished then
         state:remove_active("the Job has ended")
         expire(state, finished)

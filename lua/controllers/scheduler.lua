@@ -196,9 +196,10 @@ return {
     watches = {
         {
             resource = "pods",
-            on = { "spec.nodeName", "status.phase", "spec.schedulingGates" },
+            on = { "spec.nodeName", "status.phase", "spec.schedulingGates", "metadata.labels" },
             map = function(_, item, previous)
                 if not item or not item["spec.nodeName"] then return QUEUE end -- waits, or has made room
+                if previous and not m8.equal(previous["metadata.labels"], item["metadata.labels"]) then return QUEUE end
                 local phase = item["status.phase"]
                 if previous and (phase == "Succeeded" or phase == "Failed") then return QUEUE end
                 return {}

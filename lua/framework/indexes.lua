@@ -1,14 +1,14 @@
 -- Sets of whole numbers as text, "0,2-4": the indexes of a Job.
 local indexes = {}
 
---- "0,2-4" → { [0] = true, [2] = true, … }, size. What is no such text is an empty set.
-function indexes.parse(text)
+--- "0,2-4" → { [0] = true, [2] = true, … }, size. What is no such text is an empty set. `limit`: only what is below it.
+function indexes.parse(text, limit)
     local set, size = {}, 0
     for part in (text or ""):gmatch("[^,]+") do
         local from, to = part:match("^(%d+)%-(%d+)$")
         if part:match("^%d+$") then from, to = part, part end
         from, to = tonumber(from or ""), tonumber(to or "")
-        for i = from or 1, to or 0 do
+        for i = from or 1, math.min(to or 0, (limit or math.huge) - 1) do
             if not set[i] then set[i], size = true, size + 1 end
         end
     end

@@ -35,7 +35,7 @@ local function match_conditions(patterns, pod)
     return nil
 end
 
---- "FailJob" and why, "Ignore", or "Count". get_pod() gives the full object.
+--- "FailJob" or "FailIndex" and why, "Ignore", or "Count". get_pod() gives the full object.
 function verdict.of_failure(job, get_pod)
     local policy = job.spec.podFailurePolicy
     local pod = policy and get_pod()
@@ -67,17 +67,26 @@ local function policy_is_met(state)
     return nil
 end
 
---- Restarts inside of pods count as failures when containers are restarted in place.
+--- Restarts inside of pods count as failures when containers, init containers among them, are restarted in place.
 local function restarts(state)
     local sum = 0
     if state.job.spec.template.spec.restartPolicy ~= "OnFailure" then return 0 end
     for _, item in ipairs(state.active) do
-        local pod = state.world:get("pods", item.key)
-        for _, container in ipairs(((pod or {}).status or {}).containerStatuses or {}) do
-            sum = sum + (container.restartCount or 0)
+        local status = (state.world:get("pods", item.key) or {}).status or {}
+        for _, list in ipairs({ status.initContainerStatuses or {}, status.containerStatuses or {} }) do
+            for _, container in ipairs(list) do sum = sum + (container.restartCount or 0) end
         end
     end
     return sum
+end
+
+local function indexes_have_failed(state)
+    local spec, failed = state.job.spec, state.total_failed_indexes
+    if spec.maxFailedIndexes and failed > spec.maxFailedIndexes then
+        return "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
+    end
+    if failed > 0 and failed + state.total_succeeded >= spec.completions then return "FailedIndexes", "Job has failed indexes" end
+    return nil
 end
 
 local function is_late(state)
@@ -98,6 +107,8 @@ function verdict.of_job(state)
         return "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     end
     if is_late(state) then return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline" end
+    local reason, message = indexes_have_failed(state)
+    if reason then return "FailureTarget", reason, message end
     local rule = policy_is_met(state)
     if rule then return "SuccessCriteriaMet", "SuccessPolicy", "Matched rules at index " .. rule end
     local complete

@@ -145,7 +145,7 @@ local function lacking(world, resource, lacks, namespace)
     return keys
 end
 
---- A watch that queues those who lack pods (`lacks(item)`) when a quota of their namespace has got room: not after a back-off.
+--- A watch that queues those who lack pods or Jobs (`lacks(item)`) when a quota of their namespace has got room: not after a back-off.
 function workload.watch_room(resource, lacks)
     return { resource = "resourcequotas", on = workload.quota_columns, map = function(world, quota, before)
         if not before or (quota and not has_more_room(quota, before)) then return {} end

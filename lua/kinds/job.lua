@@ -27,7 +27,7 @@ return {
         succeeded = { type = "integer", description = "Pods that have succeeded." },
         failed = { type = "integer", description = "Pods that have failed." },
         completedIndexes = { type = "string", description = "Numbers that have succeeded, as 0,2-4." },
-        failedIndexes = { type = "string", description = "Not used." },
+        failedIndexes = { type = "string", description = "Numbers that have failed, with backoffLimitPerIndex." },
         uncountedTerminatedPods = { type = "object", description = "Pods that have ended and are being counted.", properties = {
           succeeded = { type = "list", items = { type = "string" }, description = "Their uids." },
           failed = { type = "list", items = { type = "string" }, description = "Their uids." },

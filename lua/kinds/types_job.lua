@@ -10,9 +10,9 @@ return {
         parallelism = { type = "integer", minimum = 0, maximum = 100000, description = "How many pods may run at once. Default 1." },
         completionMode = { type = "string", enum = { "NonIndexed", "Indexed" }, default = "NonIndexed",
           description = "Indexed: each of the numbers 0 … completions-1 has to succeed once; a pod finds its number in JOB_COMPLETION_INDEX." },
-        backoffLimit = { type = "integer", minimum = 0, description = "How many pods may fail until the Job has failed. Default 6." },
-        backoffLimitPerIndex = { type = "integer", refused = "backoffLimitPerIndex " .. SHORT, description = "Not supported." },
-        maxFailedIndexes = { type = "integer", refused = "maxFailedIndexes " .. SHORT, description = "Not supported." },
+        backoffLimit = { type = "integer", minimum = 0, description = "How many pods may fail until the Job has failed. Default 6; with backoffLimitPerIndex no limit." },
+        backoffLimitPerIndex = { type = "integer", minimum = 0, description = "Indexed: how many pods of one index may fail until that index has failed; the others go on, and the Job fails when all have ended. restartPolicy must be Never." },
+        maxFailedIndexes = { type = "integer", minimum = 0, maximum = 100000, description = "With backoffLimitPerIndex: the Job fails at once when more indexes than this have failed." },
         activeDeadlineSeconds = { type = "integer", minimum = 0, description = "Seconds after its start at which the Job is ended and has failed." },
         ttlSecondsAfterFinished = { type = "integer", minimum = 0, description = "Seconds after its end at which the Job is deleted." },
         suspend = { type = "boolean", default = false, description = "Ends its pods and makes none until it is false again." },
@@ -22,7 +22,7 @@ return {
         podFailurePolicy = { type = "object", description = "What a failure means; the first rule that fits decides.", properties = {
           rules = { type = "list", required = true, maxItems = 20, description = "Rules in order.", items = {
             type = "object", rule = "podFailureRule", message = "batch.v1.PodFailurePolicyRule", description = "One rule.", properties = {
-              action = { type = "string", required = true, enum = { "FailJob", "Ignore", "Count" }, description = "FailJob: the Job fails at once. Ignore: it does not count. Count: as ever." },
+              action = { type = "string", required = true, enum = { "FailJob", "FailIndex", "Ignore", "Count" }, description = "FailJob: the Job fails at once. FailIndex: its index does, with backoffLimitPerIndex. Ignore: it does not count. Count: as ever." },
               onExitCodes = { type = "object", description = "Fits when a container ended so.", properties = {
                 containerName = { type = "string", format = "dns-label", description = "Only this container." },
                 operator = { type = "string", required = true, enum = { "In", "NotIn" }, description = "Whether the code is among values; code 0 fits neither." },

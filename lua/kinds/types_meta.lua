@@ -34,7 +34,7 @@ return {
         name = { type = "string", required = true, description = "Name of the owner, in the same namespace or of cluster scope." },
         uid = { type = "string", required = true, description = "Identity of the owner." },
         controller = { type = "boolean", description = "True for the one owner that manages this object." },
-        blockOwnerDeletion = { type = "boolean", description = "With foreground deletion the owner waits for this object to go." },
+        blockOwnerDeletion = { type = "boolean", description = "With foreground deletion the owner waits for this object to go, or to lose its reference as another owner keeps it." },
       },
     },
     LabelSelector = {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # DaemonSet, StatefulSet, Job and CronJob on real containers: manifests/workloads is applied and podman is asked what runs.
 . "$(dirname "$0")/lib.sh"
-plan 46
+plan 48
 
 log=$MINIK8S_DIR/log
 start_cluster
@@ -115,6 +115,8 @@ ok "a Job over its deadline has failed" until_true 10 shows '^DeadlineExceeded$'
 is "a suspended one has no pods" "" "$(k get pods -l job-name=picky -o name)"
 k patch job picky -p '{"spec":{"suspend":false}}' >/dev/null
 ok "an exit code that its policy names fails it at once" until_true 10 shows '^PodFailurePolicy$' reason picky
+ok "a number that fails too often fails for itself" until_true 30 shows '^FailedIndexes$' reason uneven
+is "the others have succeeded" "0,2 1" "$(field job uneven '{.status.completedIndexes} {.status.failedIndexes}')"
 no_picky() { ! k get job picky; }
 ok "ttlSecondsAfterFinished: it goes" until_true 10 no_picky
 ok "the Job is complete, though the manager was killed" until_true 40 complete pieces

@@ -127,6 +127,7 @@ void describe_namespace(struct kubectl *k, const cJSON *object)
 {
     const char *name = json_string_or(object, "metadata.name", "");
     printf("%-20s %s\n", "Status:", json_string_or(object, "status.phase", ""));
+    describe_conditions(object);
     auto_json quotas = read_all(k, "resourcequotas", name);
     auto_json ranges = read_all(k, "limitranges", name);
     if (quotas)

@@ -68,10 +68,13 @@ void describe_job(struct kubectl *k UNUSED, const cJSON *object)
                                             {"Completions", "spec.completions"},
                                             {"Completion Mode", "spec.completionMode"},
                                             {"Backoff Limit", "spec.backoffLimit"},
+                                            {"Backoff Limit Per Index", "spec.backoffLimitPerIndex"},
+                                            {"Max Failed Indexes", "spec.maxFailedIndexes"},
                                             {"Suspend", "spec.suspend"},
                                             {"Start Time", "status.startTime"},
                                             {"Completed At", "status.completionTime"},
-                                            {"Completed Indexes", "status.completedIndexes"}};
+                                            {"Completed Indexes", "status.completedIndexes"},
+                                            {"Failed Indexes", "status.failedIndexes"}};
     for (size_t i = 0; i < COUNT_OF(fields); i++)
         describe_path(fields[i][0], object, fields[i][1]);
     printf("%-20s %lld Active (%lld Ready) / %lld Succeeded / %lld Failed\n",

@@ -76,6 +76,29 @@ return {
         testing.equal(jobs(world), name_at(5))
     end,
 
+    ["a Job that was refused is made as soon as it may be, also after Replace has ended the old one"] = function()
+        local function refused(world)
+            local plan, kept = testing.reconcile(world, "cronjob", KEY), {}
+            for _, step in ipairs(plan.steps) do
+                if step.verb ~= "create" then kept[#kept + 1] = step end
+            end
+            testing.equal(#plan.steps - #kept, 1, "one Job is tried")
+            plan.steps = kept
+            testing.apply(world, plan)
+        end
+        local world = world_of({ concurrencyPolicy = "Replace" })
+        at(world, 5)
+        world:set_now(NOON + 600)
+        for _ = 1, 2 do
+            refused(world)
+            testing.equal(jobs(world), "")
+            testing.equal(world:get("cronjobs.batch", KEY).status.lastScheduleTime, "2026-03-01T12:05:00Z")
+        end
+        testing.equal(events(at(world, 12), "SuccessfulCreate"), 1)
+        testing.equal(jobs(world), name_at(10))
+        testing.equal(world:get("cronjobs.batch", KEY).status.lastScheduleTime, "2026-03-01T12:10:00Z")
+    end,
+
     ["away for an hour: only the last missed time is served"] = function()
         local world = world_of()
         at(world, 61)

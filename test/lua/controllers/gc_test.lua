@@ -78,6 +78,36 @@ return {
         testing.equal(world:get(SETS, "default/boss").metadata.finalizers, { "mine" })
     end,
 
+    ["foreground: what another owner still has is let go, not deleted"] = function()
+        local world = world_of({
+            [SETS] = { object("ReplicaSet", "boss", { deleting = true, finalizers = { "foregroundDeletion" } }),
+                object("ReplicaSet", "rival", { deleting = true, finalizers = { "foregroundDeletion" } }) },
+            [MAPS] = { object("ConfigMap", "lives"), object("ConfigMap", "a", { owners = { "boss", "lives" } }),
+                object("ConfigMap", "b", { owners = { "boss", "rival" }, finalizers = { "busy" } }),
+                object("ConfigMap", "c", { owners = { "boss", "gone" }, finalizers = { "busy" } }) },
+        })
+        collect(world, SETS, "boss")
+        local references = world:get(MAPS, "default/a").metadata.ownerReferences
+        testing.equal(#references, 1)
+        testing.equal(references[1].uid, "u-lives")
+        assert(world:item(MAPS, "default/b").deleting, "its other owner waits for it too")
+        assert(world:item(MAPS, "default/c").deleting, "its other owner is gone")
+        world:drop(MAPS, "default/b")
+        world:drop(MAPS, "default/c")
+        collect(world, SETS, "boss")
+        testing.equal(world:get(SETS, "default/boss").metadata.finalizers, {})
+    end,
+
+    ["foreground: what another owner has does not block"] = function()
+        local world = world_of({
+            [SETS] = { object("ReplicaSet", "boss", { deleting = true, finalizers = { "foregroundDeletion" } }) },
+            [MAPS] = { object("ConfigMap", "lives"), object("ConfigMap", "a", { owners = { "boss", "lives" } }) },
+        })
+        collect(world, SETS, "boss")
+        testing.equal(world:get(SETS, "default/boss").metadata.finalizers, {})
+        testing.equal(#collect(world, MAPS, "a").steps, 0)
+    end,
+
     ["orphan: the dependents are let go, then the owner"] = function()
         local world = world_of({
             [SETS] = { object("ReplicaSet", "boss", { deleting = true, finalizers = { "orphan" } }) },

@@ -72,6 +72,23 @@ local function edit(world, fields)
     world:put("jobs.batch", object)
 end
 
+local FAILURES = "batch.kubernetes.io/job-index-failure-count"
+
+--- An Indexed Job of three, whose pods may fail as often as they like as far as backoffLimit is concerned.
+local function per_index(spec)
+    local whole = m8.copy(spec)
+    whole.completions, whole.completionMode = 3, "Indexed"
+    whole.parallelism, whole.backoffLimit = whole.parallelism or 3, 2147483647
+    return world_of(whole)
+end
+
+local function of_index(world, index)
+    for _, pod in ipairs(active(world)) do
+        if pod.metadata.annotations["batch.kubernetes.io/job-completion-index"] == tostring(index) then return pod end
+    end
+    return nil
+end
+
 return {
     ["runs parallelism pods until completions have succeeded"] = function()
         local world = world_of({ completions = 5, parallelism = 2 })
@@ -158,6 +175,122 @@ return {
         testing.equal(status(world).completedIndexes, "0-3")
         testing.equal(status(world).succeeded, 4)
         testing.equal(condition(world, "Complete").reason, "CompletionsReached")
+    end,
+
+    ["Indexed: made smaller, it is complete when the indexes that it still has are done"] = function()
+        local world = world_of({ completions = 5, parallelism = 5, completionMode = "Indexed" })
+        settle(world)
+        for _, pod in ipairs(active(world)) do
+            local index = tonumber(pod.metadata.annotations["batch.kubernetes.io/job-completion-index"])
+            if index == 0 or index > 2 then finish(world, pod, "Succeeded") end
+        end
+        settle(world)
+        testing.equal(status(world).completedIndexes, "0,3-4")
+        edit(world, { completions = 3, parallelism = 3 })
+        settle(world)
+        testing.equal(condition(world, "Complete"), nil)
+        testing.equal({ status(world).completedIndexes, status(world).succeeded, #active(world) }, { "0", 1, 2 })
+        for _, pod in ipairs(active(world)) do finish(world, pod, "Succeeded") end
+        settle(world)
+        testing.equal(condition(world, "Complete").status, "True")
+        testing.equal({ status(world).completedIndexes, status(world).succeeded }, { "0-2", 3 })
+    end,
+
+    ["backoffLimitPerIndex: an index fails by itself, the others go on"] = function()
+        local world = per_index({ backoffLimitPerIndex = 1 })
+        settle(world)
+        local first = of_index(world, 1)
+        testing.equal(first.metadata.annotations[FAILURES], "0")
+        finish(world, first, "Failed")
+        local plans = settle(world)
+        testing.equal({ #active(world), plans[#plans].after }, { 2, 1 })
+        testing.apply(world, { steps = { { verb = "delete", resource = "pods", key = "default/" .. first.metadata.name } } })
+        settle(world)
+        assert(world:item("pods", "default/" .. first.metadata.name), "somebody deletes it: it stays, as it knows how often its index has failed")
+        world:set_now(world.now + 1)
+        settle(world)
+        sweep(world)
+        testing.equal(world:item("pods", "default/" .. first.metadata.name), nil)
+        testing.equal(of_index(world, 1).metadata.annotations[FAILURES], "1")
+        testing.equal({ status(world).failed, status(world).failedIndexes }, { 1, "" })
+        finish(world, of_index(world, 1), "Failed")
+        settle(world)
+        testing.equal({ status(world).failed, status(world).failedIndexes, #active(world) }, { 2, "1", 2 })
+        for _, index in ipairs({ 0, 2 }) do finish(world, of_index(world, index), "Succeeded") end
+        settle(world)
+        testing.equal({ condition(world, "Failed").reason, condition(world, "Failed").message }, { "FailedIndexes", "Job has failed indexes" })
+        testing.equal({ status(world).completedIndexes, status(world).failedIndexes, finalizers(world) }, { "0,2", "1", 0 })
+    end,
+
+    ["backoffLimitPerIndex: one that waits leaves its place to another"] = function()
+        local world = per_index({ backoffLimitPerIndex = 1, parallelism = 1 })
+        settle(world)
+        finish(world, of_index(world, 0), "Failed")
+        settle(world)
+        testing.equal(#active(world), 1)
+        finish(world, of_index(world, 1), "Succeeded")
+        world:set_now(world.now + 1)
+        settle(world)
+        testing.equal(of_index(world, 0).metadata.annotations[FAILURES], "1")
+    end,
+
+    ["maxFailedIndexes: one more ends the Job"] = function()
+        local world = per_index({ backoffLimitPerIndex = 0, maxFailedIndexes = 1 })
+        settle(world)
+        finish(world, of_index(world, 0), "Failed")
+        settle(world)
+        testing.equal({ status(world).failedIndexes, condition(world, "Failed") }, { "0" })
+        finish(world, of_index(world, 2), "Failed")
+        settle(world)
+        sweep(world)
+        settle(world)
+        testing.equal(condition(world, "Failed").reason, "MaxFailedIndexesExceeded")
+        testing.equal({ status(world).failedIndexes, #active(world), finalizers(world) }, { "0,2", 0, 0 })
+    end,
+
+    ["podFailurePolicy with backoffLimitPerIndex: FailIndex fails it at once, Ignore is noted beside"] = function()
+        local world = per_index({ backoffLimitPerIndex = 1, podReplacementPolicy = "Failed", podFailurePolicy = { rules = {
+            { action = "FailIndex", onExitCodes = { operator = "In", values = { 42 } } },
+            { action = "Ignore", onPodConditions = { { type = "DisruptionTarget" } } } } } })
+        settle(world)
+        finish(world, of_index(world, 0), "Failed", 42)
+        local evicted = of_index(world, 1)
+        finish(world, evicted, "Failed", 7)
+        evicted.status.conditions = { { type = "DisruptionTarget", status = "True" } }
+        world:put("pods", evicted)
+        settle(world)
+        testing.equal({ status(world).failedIndexes, status(world).failed }, { "0", 1 })
+        world:set_now(world.now + 1)
+        settle(world)
+        local annotations = of_index(world, 1).metadata.annotations
+        testing.equal({ annotations[FAILURES], annotations["batch.kubernetes.io/job-index-ignored-failure-count"] }, { "0", "1" })
+        testing.equal(status(world).failed, 1)
+        assert(not of_index(world, 0))
+    end,
+
+    ["backoffLimitPerIndex: counts right, wherever it is interrupted"] = function()
+        for cut = 1, 16 do
+            local world, steps, died, tries = per_index({ backoffLimitPerIndex = 2 }), 0, false, {}
+            for _ = 1, 40 do
+                local plan = testing.reconcile(world, "job", KEY)
+                if #plan.steps > 0 and steps + #plan.steps >= cut and not died then
+                    died = true
+                    for i = #plan.steps, math.max(1, cut - steps) + 1, -1 do plan.steps[i] = nil end
+                end
+                steps = steps + #plan.steps
+                testing.apply(world, plan)
+                local pod = active(world)[1]
+                if pod then
+                    local index = tonumber(pod.metadata.annotations["batch.kubernetes.io/job-completion-index"])
+                    tries[index] = (tries[index] or 0) + 1
+                    finish(world, pod, index == 1 and "Succeeded" or "Failed")
+                end
+                world:set_now(world.now + 120)
+            end
+            testing.equal({ tries[0], tries[1], tries[2] }, { 3, 1, 3 }, "cut " .. cut)
+            testing.equal({ status(world).failedIndexes, status(world).failed, finalizers(world) }, { "0,2", 6, 0 }, "cut " .. cut)
+            testing.equal(condition(world, "Failed").reason, "FailedIndexes")
+        end
     end,
 
     ["a work queue is complete when one has succeeded and all have ended"] = function()
@@ -291,13 +424,16 @@ return {
     end,
 
     ["restarts in place count against backoffLimit"] = function()
-        local world = world_of({ completions = 1, backoffLimit = 2, restart = "OnFailure" })
-        settle(world)
-        local pod = active(world)[1]
-        pod.spec.nodeName = "n"
-        pod.status = { phase = "Running", containerStatuses = { { name = "c", restartCount = 2, state = {} } } }
-        world:put("pods", pod)
-        settle(world)
-        testing.equal(condition(world, "Failed") ~= nil or condition(world, "FailureTarget") ~= nil, true)
+        for _, restarts in ipairs({ { 0, 2 }, { 2, 0 }, { 1, 1 }, { 1, 0 } }) do
+            local world = world_of({ completions = 1, backoffLimit = 2, restart = "OnFailure" })
+            settle(world)
+            local pod = active(world)[1]
+            pod.spec.nodeName = "n"
+            pod.status = { phase = "Pending", initContainerStatuses = { { name = "i", restartCount = restarts[1], state = {} } },
+                containerStatuses = { { name = "c", restartCount = restarts[2], state = {} } } }
+            world:put("pods", pod)
+            settle(world)
+            testing.equal((condition(world, "FailureTarget") or {}).reason, restarts[1] + restarts[2] > 1 and "BackoffLimitExceeded" or nil)
+        end
     end,
 }

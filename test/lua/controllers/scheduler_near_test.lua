@@ -215,6 +215,36 @@ return {
         testing.equal(count_by(world).none, 1, "one of the two that waited has got the place")
     end,
 
+    ["a pod that runs gets other labels: counted by those, also while it goes, and one that waited for that is placed"] = function()
+        local function relabel(world, name, app)
+            local object = world:get("pods", "default/" .. name)
+            object.metadata.labels.app = app
+            world:put("pods", object)
+        end
+        local world = world_of({ node("a1", "a") }, { pod("old", "web", near("podAntiAffinity", "web", HOST), { node = "a1" }),
+            pod("new", "web", near("podAntiAffinity", "web", HOST)), pod("f", "f", near("podAffinity", "debug", HOST)) })
+        schedule(world)
+        assert(not place_of(world, "new") and not place_of(world, "f"))
+        relabel(world, "old", "debug") -- its own term still keeps app=web away
+        schedule(world)
+        assert(not place_of(world, "new"))
+        testing.equal(place_of(world, "f"), "a1")
+        local plain = pod("plain", "web", {}, { node = "b1" })
+        world = world_of({ node("b1", "b") }, { plain, pod("new", "web", near("podAntiAffinity", "web", HOST)) })
+        schedule(world)
+        testing.equal(place_of(world, "new"), nil)
+        plain.metadata.deletionTimestamp = "2026-01-01T00:00:00Z"
+        world:put("pods", plain)
+        relabel(world, "plain", "debug")
+        schedule(world)
+        testing.equal(place_of(world, "new"), "b1")
+        world:drop("pods", "default/plain")
+        world:drop("pods", "default/new")
+        world:put("pods", pod("one", "one", near("podAffinity", "debug", HOST)))
+        schedule(world)
+        testing.equal(place_of(world, "one"), nil, "nothing is left of the one that was relabelled")
+    end,
+
     ["affinity: the first begins anywhere, the others follow it"] = function()
         local pods = {}
         for i = 1, 6 do pods[i] = pod("p" .. i, "cache", near("podAffinity", "cache", ZONE)) end

@@ -9,6 +9,7 @@ return {
         local set, size = indexes.parse("1,3-5,4")
         testing.equal(size, 4)
         testing.equal({ set[3], set[2] }, { true })
+        testing.equal(indexes.print(indexes.parse("0,2-4,7", 4)), "0,2-3")
     end,
 
     ["what is no such text is empty"] = function()

@@ -116,6 +116,19 @@ static void test_deployment(void **state)
     assert_json(json_at(zero, "spec.strategy"), "{'type':'Recreate'}");
 }
 
+static void test_job(void **state)
+{
+    const struct schema_kind *kind = kind_of(*state, "job");
+    auto_json json = from_text("{'spec':{'template':{'spec':{'containers':[]}}}}");
+    schema_default(kind, json);
+    assert_int_equal(json_int(json, "spec.backoffLimit", -1), 6);
+    assert_int_equal(json_int(json, "spec.completions", -1), 1);
+    auto_json per_index = from_text("{'spec':{'completionMode':'Indexed','completions':3,"
+                                    "'backoffLimitPerIndex':1,'template':{'spec':{'containers':[]}}}}");
+    schema_default(kind, per_index);
+    assert_int_equal(json_int(per_index, "spec.backoffLimit", -1), INT32_MAX);
+}
+
 static void test_secret_and_namespace(void **state)
 {
     expect_default(state, "secret",
@@ -187,6 +200,7 @@ int main(void)
         cmocka_unit_test(test_host_network_takes_ports_of_the_node),
         cmocka_unit_test(test_service),
         cmocka_unit_test(test_deployment),
+        cmocka_unit_test(test_job),
         cmocka_unit_test(test_secret_and_namespace),
         cmocka_unit_test(test_secret_of_very_many_strings),
         cmocka_unit_test(test_empty_values_of_maps_stay),

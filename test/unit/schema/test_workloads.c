@@ -91,6 +91,10 @@ static void test_stateful_set(void **state)
     expect(state, "sts", object, "metadata.name: Invalid value");
 }
 
+#define PER_INDEX(more) JOB(",'completionMode':'Indexed','completions':3,'backoffLimitPerIndex':1" more)
+#define FAIL_INDEX                                                                                           \
+    ",'podFailurePolicy':{'rules':[{'action':'FailIndex','onExitCodes':{'operator':'In','values':[42]}}]}"
+
 static void test_job(void **state)
 {
     expect(state, "job", JOB(""), "");
@@ -101,7 +105,25 @@ static void test_job(void **state)
     expect(state, "job", JOB(",'backoffLimit':-1"), "spec.backoffLimit: Invalid value: -1");
     expect(state, "job", JOB(",'completionMode':'Indexed','parallelism':2"),
            "spec.completions: Required value");
-    expect(state, "job", JOB(",'backoffLimitPerIndex':1"), "spec.backoffLimitPerIndex");
+    expect(state, "job", JOB(",'backoffLimitPerIndex':1"),
+           "spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode");
+    expect(state, "job", JOB(",'completionMode':'Indexed','completions':3,'maxFailedIndexes':1"),
+           "spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified");
+    expect(state, "job", PER_INDEX(",'maxFailedIndexes':3"), "");
+    expect(state, "job", PER_INDEX(",'maxFailedIndexes':4"),
+           "spec.maxFailedIndexes: Invalid value: 4: must be less than or equal to completions");
+    expect(state, "job",
+           "{" META "'spec':{'completionMode':'Indexed','completions':3,'backoffLimitPerIndex':1," TEMPLATE(
+               ",'restartPolicy':'OnFailure'") "}}",
+           "spec.template.spec.restartPolicy: Invalid value: \"OnFailure\": only \"Never\" is supported when "
+           "backoffLimitPerIndex is specified");
+    expect(state, "job", PER_INDEX(FAIL_INDEX), "");
+    expect(state, "job", JOB(FAIL_INDEX),
+           "spec.podFailurePolicy.rules[0].action: Invalid value: \"FailIndex\": requires the "
+           "backoffLimitPerIndex to be set");
+    expect_cause(state, "job", PER_INDEX(""), PER_INDEX(",'maxFailedIndexes':1"), "");
+    expect_cause(state, "job", PER_INDEX(""), JOB(",'completionMode':'Indexed','completions':3"),
+                 "spec.backoffLimitPerIndex: Invalid value");
     expect(state, "job", JOB(",'successPolicy':{'rules':[{'succeededCount':1}]}"),
            "spec.successPolicy: Invalid value");
     expect(state, "job",

@@ -214,6 +214,92 @@ static void test_deployment_becomes_placed_pods(void **state UNUSED)
     cluster_free(cluster);
 }
 
+static void add_near_pod(struct cluster *cluster, const char *name, const char *app, const char *kind)
+{
+    auto_free char *body = mem_printf(
+        "{'apiVersion':'v1','kind':'Pod','metadata':{'name':'%s','labels':{'app':'%s'}},'spec':{'containers'"
+        ":[{'name':'c','image':'i'}],'affinity':{'%s':{'requiredDuringSchedulingIgnoredDuringExecution':[{"
+        "'labelSelector':{'matchLabels':{'app':'web'}},'topologyKey':'kubernetes.io/hostname'}]}}}}",
+        name, app, kind);
+    expect(cluster->api, 201, "POST", "/api/v1/namespaces/default/pods", body);
+}
+
+static void label_pod(struct cluster *cluster, const char *name, const char *app)
+{
+    auto_free char *target = mem_printf("/api/v1/namespaces/default/pods/%s", name);
+    auto_free char *patch = mem_printf("{'metadata':{'labels':{'app':'%s'}}}", app);
+    auto_reply reply = ask_type(cluster->api, "PATCH", target, "application/merge-patch+json", patch);
+    if (reply.status != 200)
+        fail_msg("%d %s", reply.status, reply.text);
+}
+
+/* Nothing else happens in this cluster: the labels alone wake the scheduler. */
+static void test_labels_of_bound_pods(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    expect(cluster->api, 201, "POST", "/api/v1/nodes",
+           "{'apiVersion':'v1','kind':'Node','metadata':{'name':'n1','labels':{'kubernetes.io/hostname':'n1'}"
+           "},'status':{'allocatable':{'cpu':'4','memory':'4Gi','pods':'110'},'conditions':[{'type':'Ready',"
+           "'status':'True'}]}}");
+    add_pod(cluster, "plain", "100m");
+    pass(cluster, 1);
+    label_pod(cluster, "plain", "web");
+    add_near_pod(cluster, "away", "other", "podAntiAffinity");
+    pass(cluster, 1);
+    auto_reply waiting = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods/away", NULL);
+    assert_at(waiting, "spec.nodeName", "(absent)");
+    label_pod(cluster, "plain", "debug");
+    pass(cluster, 1);
+    expect_node(cluster, "away", "n1", "spread@");
+    add_near_pod(cluster, "beside", "other", "podAffinity");
+    pass(cluster, 1);
+    auto_reply alone = ask(cluster->api, "GET", "/api/v1/namespaces/default/pods/beside", NULL);
+    assert_at(alone, "spec.nodeName", "(absent)");
+    expect(cluster->api, 200, "DELETE", "/api/v1/namespaces/default/pods/away?gracePeriodSeconds=0", NULL);
+    pass(cluster, 1);
+    label_pod(cluster, "plain", "web");
+    pass(cluster, 1);
+    expect_node(cluster, "beside", "n1", "spread@");
+    cluster_free(cluster);
+}
+
+#define OLD "/api/v1/namespaces/old"
+
+static int64_t reconciles_of(const struct cluster *cluster, const char *controller)
+{
+    auto_json statistics = script_manager_statistics(cluster->manager);
+    return json_int(json_get(json_get(statistics, "controllers"), controller), "reconciles", -1);
+}
+
+/* A namespace that cannot be emptied says why, is rarely looked at, and goes at once when the last object
+ * goes. */
+static void test_namespace_waits_for_its_last_object(void **state UNUSED)
+{
+    static const char *const only_namespaces[] = {"namespace", NULL};
+    struct cluster *cluster = cluster_new(only_namespaces);
+    expect(cluster->api, 201, "POST", "/api/v1/namespaces",
+           "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'old'}}");
+    expect(cluster->api, 201, "POST", OLD "/configmaps",
+           "{'apiVersion':'v1','kind':'ConfigMap','metadata':{'name':'a','finalizers':['mine/x']}}");
+    expect(cluster->api, 201, "POST", OLD "/configmaps",
+           "{'apiVersion':'v1','kind':'ConfigMap','metadata':{'name':'b'}}");
+    expect(cluster->api, 200, "DELETE", OLD, NULL);
+    pass(cluster, 60);
+    auto_reply stuck = ask(cluster->api, "GET", OLD, NULL);
+    assert_at(stuck, "status.conditions[0].message",
+              "Some resources are remaining: configmaps. has 1 resource instances");
+    assert_at(stuck, "status.conditions[1].message",
+              "Some content in the namespace has finalizers remaining: mine/x in 1 resource instances");
+    int64_t reconciles = reconciles_of(cluster, "namespace");
+    assert_true(reconciles > 0 && reconciles < 40);
+    auto_reply let_go = ask_type(cluster->api, "PATCH", OLD "/configmaps/a", "application/merge-patch+json",
+                                 "{'metadata':{'finalizers':[]}}");
+    assert_int_equal(let_go.status, 200);
+    pass(cluster, 0.1);
+    expect(cluster->api, 404, "GET", OLD, NULL);
+    cluster_free(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +310,8 @@ int main(void)
         cmocka_unit_test(test_profile_lists_what_is_known),
         cmocka_unit_test(test_refused_text_keeps_the_former),
         cmocka_unit_test(test_deployment_becomes_placed_pods),
+        cmocka_unit_test(test_labels_of_bound_pods),
+        cmocka_unit_test(test_namespace_waits_for_its_last_object),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
