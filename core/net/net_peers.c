@@ -148,11 +148,14 @@ int net_peers_apply(struct net_linux *net, enum net_routing routing, const struc
 {
     int result = 0;
     bool tunnel = routing == NET_ROUTING_VXLAN;
+    struct err *unreached = NULL;
     net->config.routing = routing;
     for (size_t i = 0; i < count; i++) {
         struct err *error = NULL;
-        if (apply_peer(net, routing, &peers[i], &tunnel, &error) < 0)
-            result = err_move(err, &error);
+        if (apply_peer(net, routing, &peers[i], &tunnel, &error) == 0)
+            continue;
+        err_set(&unreached, ERR_UNAVAILABLE, "%s", err_message(error));
+        err_free(error);
     }
     net->tunnel_used = tunnel;
     if (!tunnel && netlink_delete_link(-1, NET_VXLAN_LINK, err) < 0)
@@ -163,12 +166,14 @@ int net_peers_apply(struct net_linux *net, enum net_routing routing, const struc
                 (count == 0 || memcmp(net->peers, peers, count * sizeof *peers) == 0);
     if (!same) {
         net->peers_known = false;
-        if (apply_nodes_set(net, peers, count, err) < 0)
+        if (apply_nodes_set(net, peers, count, err) < 0) {
+            err_free(unreached);
             return -1;
+        }
         free(net->peers);
         net->peers = count ? mem_copy(peers, count * sizeof *peers) : NULL;
         net->n_peers = count;
         net->peers_known = true;
     }
-    return result;
+    return unreached ? err_move(err, &unreached) : result;
 }

@@ -58,12 +58,16 @@ static int read_attribute(const struct nlattr *attribute, void *arg)
     return MNL_CB_OK;
 }
 
-static int read_link(const struct nlmsghdr *header, void *arg)
+void nl_link_read(const struct nlmsghdr *header, struct nl_link *link)
 {
-    struct nl_link *link = arg;
     const struct ifinfomsg *info = mnl_nlmsg_get_payload(header);
     *link = (struct nl_link){.index = info->ifi_index, .flags = info->ifi_flags};
     mnl_attr_parse(header, sizeof *info, read_attribute, link);
+}
+
+static int read_link(const struct nlmsghdr *header, void *arg)
+{
+    nl_link_read(header, arg);
     return MNL_CB_OK;
 }
 
@@ -401,7 +405,7 @@ static int collect_name(const struct nlmsghdr *header, void *arg)
 {
     struct name_list *list = arg;
     struct nl_link link;
-    read_link(header, &link);
+    nl_link_read(header, &link);
     if (str_starts(link.name, list->prefix)) {
         if (list->count++)
             str_add_char(&list->names, '\n');

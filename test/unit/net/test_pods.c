@@ -247,6 +247,119 @@ static void test_routed(void **state UNUSED)
     world_free(world);
 }
 
+static int call_watch(struct node_call *call, struct err **err UNUSED)
+{
+    struct net *net = call->node->net;
+    net->ops->watch(net, (net_lost *)(uintptr_t)call->count, (void *)(uintptr_t)call->items);
+    return 0;
+}
+
+static int call_shell(struct node_call *call, struct err **err)
+{
+    return system(call->items) ? err_set(err, ERR_INTERNAL, "%s", (const char *)call->items) : 0;
+}
+
+static void shell(struct world *world, const char *command)
+{
+    ok(node_run((struct node_call){&world->nodes[0], call_shell, NULL, command, 0}, ERR));
+}
+
+struct heard {
+    struct loop *loop;
+    const char *what;
+};
+
+static void on_lost(void *arg, const char *what)
+{
+    struct heard *heard = arg;
+    heard->what = what;
+    loop_stop(heard->loop);
+}
+
+static void stop(void *arg)
+{
+    loop_stop(arg);
+}
+
+static const char *hear(struct heard *heard, int timeout_ms)
+{
+    struct loop_timer *timer = loop_timer_new(heard->loop, stop, heard->loop);
+    heard->what = NULL;
+    loop_timer_start(timer, timeout_ms);
+    loop_run(heard->loop);
+    loop_timer_free(timer);
+    return heard->what;
+}
+
+/* What others take away is told, and made anew by the same calls; what is ours or does not concern us is not.
+ */
+static void test_taken_away(void **state UNUSED)
+{
+    static const char *const harmless[] = {
+        "nft 'add table ip other; add set ip other s { type ipv4_addr; }; add element ip other s { 1.2.3.4 "
+        "}'",
+        "nft 'delete table ip other'",
+        "ip route add 10.99.0.0/16 dev eth0 && ip route del 10.99.0.0/16",
+        "ip address add 192.168.77.9/24 dev eth0 && ip address del 192.168.77.9/24 dev eth0",
+    };
+    static const char *const taken[] = {
+        "nft 'delete table ip minik8s'",
+        "nft 'flush ruleset'",
+        "nft 'flush ruleset; add table ip minik8s'",
+        "ip route del 10.244.2.0/24",
+        "ip address del 192.168.77.1/24 dev eth0; ip address add 192.168.77.1/24 dev eth0",
+        "ip link set eth0 down; ip link set eth0 up",
+    };
+    struct world *world = world_new(false);
+    struct heard heard;
+    log_set_level(LOG_ERROR);
+    ok((heard.loop = loop_new(ERR)) ? 0 : -1);
+    world->nodes[0].config.loop = heard.loop;
+    world_setup_nodes(world);
+    struct pod a = pod_start("a", 0, "10.244.1.2"), b = pod_start("b", 1, "10.244.2.2");
+    struct net_endpoint endpoint = {b.address, POD_PORT};
+    struct net_service_port port = {.address = address_of("10.96.0.10"),
+                                    .protocol = IPPROTO_TCP,
+                                    .port = 80,
+                                    .endpoints = &endpoint,
+                                    .n_endpoints = 1};
+    const struct net_service service = {"default/web", &port, 1};
+    struct net_peer peer = {.node_address = world->nodes[1].config.node_address,
+                            .pod_range = world->nodes[1].config.pod_range};
+    ok(node_run((struct node_call){&world->nodes[0], call_watch, NULL, &heard, (size_t)(uintptr_t)on_lost},
+                ERR));
+    services_all(world, 0, &service, 1);
+    attach(world, &a);
+    attach(world, &b);
+    detach(world, &a);
+    ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, NULL, 0}, ERR));
+    for (size_t i = 0; i < COUNT_OF(harmless); i++)
+        shell(world, harmless[i]);
+    if (hear(&heard, 200))
+        fail_msg("nothing was taken away, but: %s", heard.what);
+    for (size_t i = 0; i <= COUNT_OF(taken); i++) {
+        ok(node_run((struct node_call){.node = &world->nodes[0], .call = call_setup}, ERR));
+        ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, &peer, 1}, ERR));
+        attach(world, &a);
+        assert_answer(a.netns, "10.244.2.2", POD_PORT, false, "b 10.244.1.2");
+        assert_answer(a.netns, "10.96.0.10", 80, false, "b 10.244.1.2");
+        if (hear(&heard, 100))
+            fail_msg("repaired, but: %s", heard.what);
+        if (i == COUNT_OF(taken))
+            break;
+        shell(world, taken[i]);
+        if (!hear(&heard, 2000))
+            fail_msg("not noticed: %s", taken[i]);
+        while (hear(&heard, 50))
+            ;
+    }
+    ok(node_run((struct node_call){&world->nodes[0], call_watch, NULL, NULL, 0}, ERR));
+    pod_kill(&a);
+    pod_kill(&b);
+    world_free(world);
+    loop_free(heard.loop);
+}
+
 static int count_everything(struct node_call *call, struct err **err)
 {
     size_t *counts = (size_t *)call->items;
@@ -291,9 +404,10 @@ static void test_doctor(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attach), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_repair), cmocka_unit_test(test_killed),    cmocka_unit_test(test_outside),
-        cmocka_unit_test(test_routed), cmocka_unit_test(test_shutdown),  cmocka_unit_test(test_doctor),
+        cmocka_unit_test(test_attach),     cmocka_unit_test(test_bad_input), cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_repair),     cmocka_unit_test(test_killed),    cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_routed),     cmocka_unit_test(test_shutdown),  cmocka_unit_test(test_doctor),
+        cmocka_unit_test(test_taken_away),
     };
     return cmocka_run_group_tests_name("net pods", tests, NULL, NULL);
 }
