@@ -133,14 +133,12 @@ struct net_linux {
     struct nft *nft;
     struct services *services;
     struct resolver *resolver; /* NULL: none configured */
-    struct net_peer *peers;    /* as applied last */
-    size_t n_peers;
-    bool peers_known;
-    struct net_watch *watch; /* on the loop's thread, which reads the two that follow */
-    atomic_ullong table;     /* handle of our nftables table; 0: not known */
-    atomic_int uplink;       /* index of the link that has the node's address; 0: not known */
-    unsigned mtu;            /* of the uplink */
-    bool tunnel_used;        /* by some peer: pods' packets must leave room for its header */
+    size_t n_peers;            /* as applied last */
+    struct net_watch *watch;   /* on the loop's thread, which reads the two that follow */
+    atomic_ullong table;       /* handle of our nftables table; 0: not known */
+    atomic_int uplink;         /* index of the link that has the node's address; 0: not known */
+    unsigned mtu;              /* of the uplink */
+    bool tunnel_used;          /* by some peer: pods' packets must leave room for its header */
     bool is_set_up;
 };
 unsigned net_pod_mtu(const struct net_linux *net);

@@ -158,7 +158,6 @@ static int linux_setup(struct net *base, struct err **err)
     struct net_linux *net = self(base);
     net->is_set_up = false;
     services_forget_kernel(net->services);
-    net->peers_known = false;
     atomic_store(&net->table, 0);
     if (setup_uplink(net, err) < 0 || setup_anchor(net, err) < 0 || load_base(net, err) < 0 ||
         note_table(net, err) < 0)
@@ -256,7 +255,6 @@ static void linux_free(struct net *base)
     nft_free(net->nft);
     nl_close(&net->nl);
     nl_close(&net->netfilter);
-    free(net->peers);
     free((void *)net->config.directory);
     free((void *)net->config.table);
     free((void *)net->config.bridge);

@@ -1,8 +1,9 @@
 /*
  * net_watch: notices what others take away: our nftables table (`nft flush ruleset`), routes, the node's
  * address, the uplink that went down and is up again. Says so and repairs nothing. Invariant: a filter in the
- * kernel drops all announcements but the few kinds that may matter, so that a busy table of somebody else's or a
- * router's routes cost nothing; of a foreign nftables transaction arrives one message, whatever its size.
+ * kernel drops all announcements but the few kinds that may matter, so that a busy table of somebody else's
+ * or a router's routes cost nothing; of a foreign nftables transaction arrives one message, whatever its
+ * size.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -105,8 +106,7 @@ static void on_route(struct net_watch *watch, const struct nlmsghdr *header)
 static void on_address(struct net_watch *watch, const struct nlmsghdr *header)
 {
     struct net_cidr address;
-    if (nl_address_read(header, &address) &&
-        address.address.s_addr == watch->net->config.node_address.s_addr)
+    if (nl_address_read(header, &address) && address.address.s_addr == watch->net->config.node_address.s_addr)
         watch->lost = "the node's address was deleted";
 }
 
@@ -160,7 +160,8 @@ static void on_tables(void *arg, unsigned events UNUSED)
     uint64_t handle, known = atomic_load(&watch->net->table);
     read_all(&watch->tables, NULL, NULL);
     int failed = nft_table_handle(&watch->query, watch->net->config.table, &handle);
-    if (known && known == atomic_load(&watch->net->table) && (failed == ENOENT || (!failed && handle != known)))
+    if (known && known == atomic_load(&watch->net->table) &&
+        (failed == ENOENT || (!failed && handle != known)))
         watch->lost = "the nftables table was deleted";
     tell(watch);
 }

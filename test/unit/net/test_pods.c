@@ -236,7 +236,7 @@ static void test_routed(void **state UNUSED)
     for (int udp = 0; udp < 2; udp++) {
         assert_answer(a.netns, "10.244.2.2", POD_PORT, udp, "b 10.244.1.2");
         assert_answer(b.netns, "10.244.1.2", POD_PORT, udp, "a 10.244.2.2");
-        assert_answer(world->nodes[0].netns, "10.244.2.2", POD_PORT, udp, "b 192.168.77.1");
+        assert_answer(world->nodes[0].netns, "10.244.2.2", POD_PORT, udp, "b 10.244.1.1");
     }
     /* The node is deleted: its route goes. */
     ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, NULL, 0}, ERR));
