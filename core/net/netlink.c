@@ -18,9 +18,25 @@
 
 #define RUNNING_TIMEOUT_MS 2000
 
+static int read_vxlan(const struct nlattr *attribute, void *arg)
+{
+    struct nl_vxlan *vxlan = arg;
+    int type = mnl_attr_get_type(attribute);
+    if (type == IFLA_VXLAN_ID)
+        vxlan->id = mnl_attr_get_u32(attribute);
+    else if (type == IFLA_VXLAN_LOCAL)
+        vxlan->local.s_addr = mnl_attr_get_u32(attribute);
+    else if (type == IFLA_VXLAN_PORT)
+        vxlan->port = ntohs(mnl_attr_get_u16(attribute));
+    return MNL_CB_OK;
+}
+
+/* The kind comes first. */
 static int read_info(const struct nlattr *attribute, void *arg)
 {
     struct nl_link *link = arg;
+    if (mnl_attr_get_type(attribute) == IFLA_INFO_DATA && str_eq(link->kind, "vxlan"))
+        mnl_attr_parse_nested(attribute, read_vxlan, &link->vxlan);
     if (mnl_attr_get_type(attribute) == IFLA_INFO_KIND)
         strncpy(link->kind, mnl_attr_get_str(attribute), sizeof link->kind - 1);
     return MNL_CB_OK;
@@ -232,12 +248,31 @@ int netlink_ensure_bridge(int netns_fd, const char *name, unsigned mtu, struct e
     return finish_create(&nl, &message, name, "bridge", mtu, err);
 }
 
+static bool same_vxlan(const struct nl_vxlan *a, const struct nl_vxlan *b)
+{
+    return a->id == b->id && a->local.s_addr == b->local.s_addr && a->port == b->port;
+}
+
+/* None of these can be changed while it is there. */
+static int delete_other_vxlan(struct nl *nl, const char *name, const struct nl_vxlan *wanted,
+                              struct err **err)
+{
+    struct nl_link link;
+    int failed = nl_link_get(nl, name, &link);
+    if (failed == ENODEV || (!failed && (!str_eq(link.kind, "vxlan") || same_vxlan(&link.vxlan, wanted))))
+        return 0;
+    if (!failed)
+        failed = nl_link_delete(nl, link.index);
+    return failed ? err_errno(err, failed, "replacing link %s", name) : 0;
+}
+
 int netlink_ensure_vxlan(int netns_fd, const char *name, unsigned id, struct in_addr local, unsigned port,
                          unsigned mtu, struct err **err)
 {
     auto_nl nl = {0};
     struct nl_message message;
-    if (nl_open(&nl, NETLINK_ROUTE, netns_fd, err) < 0)
+    const struct nl_vxlan wanted = {.id = id, .local = local, .port = (uint16_t)port};
+    if (nl_open(&nl, NETLINK_ROUTE, netns_fd, err) < 0 || delete_other_vxlan(&nl, name, &wanted, err) < 0)
         return -1;
     begin_create(&message, name, mtu);
     struct nlattr *info = mnl_attr_nest_start(message.header, IFLA_LINKINFO);

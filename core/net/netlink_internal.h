@@ -40,6 +40,11 @@ struct nl_link {
         running; /* both ends up, and the kernel has let its queue go: before, packets are dropped silently */
     char name[16], kind[16];
     unsigned char mac[6];
+    struct nl_vxlan {
+        uint32_t id;
+        struct in_addr local;
+        uint16_t port;
+    } vxlan; /* where that is its kind */
 };
 /* 0, or errno (ENODEV: there is none). */
 int nl_link_get(struct nl *nl, const char *name, struct nl_link *link);

@@ -1,5 +1,7 @@
 /* Pods: attaching fast, again and after crashes; reused addresses; what is kept and what goes; the way
  * outside; nodes with a router between them; shutdown; doctor. */
+#include <net/if.h>
+
 #include "world.h"
 
 static struct world *start(bool routed)
@@ -360,6 +362,21 @@ static void test_taken_away(void **state UNUSED)
     loop_free(heard.loop);
 }
 
+/* The node got another address: the tunnel is made anew with it, and what fits is kept. */
+static void test_tunnel_moves(void **state UNUSED)
+{
+    const struct in_addr first = address_of("192.168.77.1"), second = address_of("192.168.77.2");
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    ok(netlink_ensure_vxlan(-1, "m8vx", 109, first, 4789, 1450, ERR));
+    unsigned index = if_nametoindex("m8vx");
+    ok(netlink_ensure_vxlan(-1, "m8vx", 109, first, 4789, 1450, ERR));
+    assert_int_equal(if_nametoindex("m8vx"), index);
+    ok(netlink_ensure_vxlan(-1, "m8vx", 109, second, 4789, 1450, ERR));
+    assert_int_equal(system("ip -d link show m8vx | grep -q 'id 109 local 192.168.77.2 .*dstport 4789'"), 0);
+    ok(netlink_ensure_vxlan(-1, "m8vx", 110, second, 4790, 1450, ERR));
+    assert_int_equal(system("ip -d link show m8vx | grep -q 'id 110 local 192.168.77.2 .*dstport 4790'"), 0);
+}
+
 static int count_everything(struct node_call *call, struct err **err)
 {
     size_t *counts = (size_t *)call->items;
@@ -404,10 +421,12 @@ static void test_doctor(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attach),     cmocka_unit_test(test_bad_input), cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_repair),     cmocka_unit_test(test_killed),    cmocka_unit_test(test_outside),
-        cmocka_unit_test(test_routed),     cmocka_unit_test(test_shutdown),  cmocka_unit_test(test_doctor),
-        cmocka_unit_test(test_taken_away),
+        cmocka_unit_test(test_attach),       cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_reuse),        cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_killed),       cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_routed),       cmocka_unit_test(test_shutdown),
+        cmocka_unit_test(test_doctor),       cmocka_unit_test(test_taken_away),
+        cmocka_unit_test(test_tunnel_moves),
     };
     return cmocka_run_group_tests_name("net pods", tests, NULL, NULL);
 }
