@@ -28,6 +28,12 @@ int nft_list(struct nft *nft, const char *map, nft_element *each, void *arg, str
  * none). */
 int nft_table_handle(struct nl *nl, const char *table, uint64_t *handle);
 
+/* ---- chains of others (nft_foreign.c) ---- */
+#define NFT_FOREIGN_COMMENT "minik8s" /* of a rule that lets pods through such a chain */
+/* Those that drop what pods send or get: [{family, table, chain, hook: forward or input}]; NULL: error. */
+cJSON *nft_foreign_drops(struct nl *nl, struct err **err);
+char *nft_foreign_remedy(const cJSON *chain, const char *range); /* a command; range: of all pods */
+
 /* ---- base table (nft_base.c): pure rendering ---- */
 void nft_base_render(struct str *out, const struct net_config *config);
 
@@ -139,7 +145,7 @@ struct net_linux {
     atomic_int uplink;         /* index of the link that has the node's address; 0: not known */
     unsigned mtu;              /* of the uplink */
     bool tunnel_used;          /* by some peer: pods' packets must leave room for its header */
-    bool is_set_up;
+    bool is_set_up, warned;
 };
 unsigned net_pod_mtu(const struct net_linux *net);
 struct in_addr net_gateway(const struct net_cidr *range); /* the first address */

@@ -153,6 +153,27 @@ static int apply(struct net_linux *net, const struct net_service *changes, size_
     return result;
 }
 
+/* Once: it is for people. */
+static void warn_of_firewalls(struct net_linux *net)
+{
+    auto_err err = NULL;
+    char address[INET_ADDRSTRLEN];
+    if (net->warned)
+        return;
+    net->warned = true;
+    inet_ntop(AF_INET, &net->config.cluster_range.address, address, sizeof address);
+    auto_free char *range = mem_printf("%s/%u", address, net->config.cluster_range.prefix);
+    auto_json chains = nft_foreign_drops(&net->netfilter, &err);
+    if (!chains)
+        log_warn("net", "%s", err_message(err));
+    json_each (chain, chains) {
+        auto_free char *remedy = nft_foreign_remedy(chain, range);
+        log_warn("net", "chain %s of table %s %s may drop what pods send; to let it through: %s",
+                 json_string(chain, "chain"), json_string(chain, "family"), json_string(chain, "table"),
+                 remedy);
+    }
+}
+
 static int linux_setup(struct net *base, struct err **err)
 {
     struct net_linux *net = self(base);
@@ -163,6 +184,7 @@ static int linux_setup(struct net *base, struct err **err)
         note_table(net, err) < 0)
         return err_wrap(err, "setting up the node's network");
     net->is_set_up = true;
+    warn_of_firewalls(net);
     if (services_loaded(net->services) && apply(net, NULL, 0, false, err) < 0)
         return -1;
     return net->resolver ? resolver_setup(net->resolver, err) : 0;

@@ -418,15 +418,41 @@ static void test_doctor(void **state UNUSED)
     }
 }
 
+/* A firewall that drops what is forwarded is told, with the command that lets pods through. */
+static void test_doctor_firewall(void **state UNUSED)
+{
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    assert_int_equal(
+        system("nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward "
+               "priority 0; policy drop; }; add table inet fw; add chain inet fw in { type filter "
+               "hook input priority 0; policy drop; }; add chain inet fw out { type filter hook "
+               "output priority 0; policy drop; }'"),
+        0);
+    for (int round = 0; round < 2; round++) {
+        auto_json list = net_linux_doctor();
+        int told = 0;
+        json_each (entry, list) {
+            const char *remedy = json_string(entry, "remedy"), *found = json_string(entry, "found");
+            if (json_bool(entry, "ok", false))
+                continue;
+            told++;
+            assert_non_null(
+                strstr(found, told == 1 ? "chain FORWARD of table ip filter" : "chain in of table inet fw"));
+            assert_int_equal(system(remedy), 0);
+        }
+        assert_int_equal(told, round ? 0 : 2);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attach),       cmocka_unit_test(test_bad_input),
-        cmocka_unit_test(test_reuse),        cmocka_unit_test(test_repair),
-        cmocka_unit_test(test_killed),       cmocka_unit_test(test_outside),
-        cmocka_unit_test(test_routed),       cmocka_unit_test(test_shutdown),
-        cmocka_unit_test(test_doctor),       cmocka_unit_test(test_taken_away),
-        cmocka_unit_test(test_tunnel_moves),
+        cmocka_unit_test(test_attach),          cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_reuse),           cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_killed),          cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_routed),          cmocka_unit_test(test_shutdown),
+        cmocka_unit_test(test_doctor),          cmocka_unit_test(test_taken_away),
+        cmocka_unit_test(test_doctor_firewall), cmocka_unit_test(test_tunnel_moves),
     };
     return cmocka_run_group_tests_name("net pods", tests, NULL, NULL);
 }
