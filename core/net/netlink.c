@@ -390,14 +390,18 @@ int netlink_set_mac(int netns_fd, const char *name, const unsigned char mac[6], 
     auto_nl nl = {0};
     if (nl_open(&nl, NETLINK_ROUTE, netns_fd, err) < 0)
         return -1;
-    int index = nl_link_index(&nl, name, err);
-    if (index < 0)
-        return -1;
+    struct nl_link link;
+    int failed = nl_link_get(&nl, name, &link);
+    if (failed == ENODEV)
+        return err_set(err, ERR_NOT_FOUND, "there is no link %s", name);
+    if (!failed && memcmp(link.mac, mac, sizeof link.mac) == 0)
+        return 0; /* also because the kernel would forget all neighbours at this link, fixed ones, too */
     struct nl_message message;
     struct ifinfomsg *info = nl_begin(&message, RTM_NEWLINK, 0, sizeof *info);
-    info->ifi_index = index;
+    info->ifi_index = link.index;
     mnl_attr_put(message.header, IFLA_ADDRESS, 6, mac);
-    int failed = nl_call(&nl, &message, NULL, NULL);
+    if (!failed)
+        failed = nl_call(&nl, &message, NULL, NULL);
     return failed ? err_errno(err, failed, "setting the hardware address of %s", name) : 0;
 }
 

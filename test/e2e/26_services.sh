@@ -227,7 +227,7 @@ ok "all of shop answer" until_true 8 reaches_all node-1 "http://$ip/"
 on node-1 nft flush ruleset
 ok "the rules are flushed (restart of nftables): Services answer again" until_true 8 reaches_all node-1 "http://$ip/"
 ok "… ports of the node, too" until_true 8 reaches_all node-2 "http://$n1:30180/"
-reaches_from_pod() { k exec toolbox-node-1 -- timeout 2 wget -qO- "http://$ip/" | grep -q pod=; }
+reaches_from_pod() { grep -q pod= <<<"$(k exec toolbox-node-1 -- timeout 2 wget -qO- "http://$ip/")"; }
 on node-1 sh -c 'way=$(ip route show default); ip link set eth0 down; ip link set eth0 up; [ -z "$way" ] || ip route add $way'
 ok "the link is taken down and up: pods of other nodes are reached" until_true 8 reaches_all node-1 "http://$ip/"
 on node-1 sh -c "set -- \$(ip -o -4 address show dev eth0); way=\$(ip route show default); ip address del \$4 dev eth0; ip address add \$4 dev eth0; [ -z \"\$way\" ] || ip route add \$way"

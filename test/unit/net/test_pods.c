@@ -240,6 +240,14 @@ static void test_routed(void **state UNUSED)
         assert_answer(b.netns, "10.244.1.2", POD_PORT, udp, "a 10.244.2.2");
         assert_answer(world->nodes[0].netns, "10.244.2.2", POD_PORT, udp, "b 10.244.1.1");
     }
+    /* A second node behind the router: the first is reached as before. */
+    struct net_peer peers[2] = {{.name = "node-2",
+                                 .node_address = world->nodes[1].config.node_address,
+                                 .pod_range = world->nodes[1].config.pod_range},
+                                {.name = "node-3", .node_address = address_of("192.168.78.9")}};
+    cidr("10.244.3.0/24", &peers[1].pod_range);
+    ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, peers, 2}, ERR));
+    assert_answer(a.netns, "10.244.2.2", POD_PORT, false, "b 10.244.1.2");
     /* The node is deleted: its route goes. */
     ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, NULL, 0}, ERR));
     struct ask ask = {.to = address_of("10.244.2.2"), .port = POD_PORT, .timeout_ms = 200};
