@@ -12,6 +12,8 @@
 #include "base/file.h"
 #include "net/net_internal.h"
 
+#define POD_RANGE "10.244.0.0/16" /* of a cluster that says no other */
+
 static void add_check(cJSON *list, const char *check, bool ok, const char *found, const char *remedy)
 {
     cJSON *entry = json_push(list, cJSON_CreateObject());
@@ -43,7 +45,7 @@ static int try_table(struct err **err)
     struct net_config config = {.table = "m8doctor"};
     struct str text = {0};
     net_cidr_parse("10.244.1.0/24", &config.pod_range, NULL);
-    net_cidr_parse("10.244.0.0/16", &config.cluster_range, NULL);
+    net_cidr_parse(POD_RANGE, &config.cluster_range, NULL);
     net_cidr_parse("10.96.0.0/16", &config.service_range, NULL);
     nft_base_render(&text, &config);
     struct nft *nft = nft_new(config.table, err);
@@ -81,6 +83,28 @@ static void *check_kernel(void *data)
     return NULL;
 }
 
+/* Of the machine itself, where a firewall may keep pods from each other. */
+static void check_firewall(cJSON *list)
+{
+    static const char *const check = "no firewall drops what pods send";
+    struct err *error = NULL;
+    auto_nl nl = {0};
+    auto_json chains =
+        nl_open(&nl, NETLINK_NETFILTER, -1, &error) < 0 ? NULL : nft_foreign_drops(&nl, &error);
+    json_each (chain, chains) {
+        bool input = str_eq(json_string(chain, "hook"), "input");
+        auto_free char *found =
+            mem_printf("chain %s of table %s %s drops what %s unless a rule accepts it%s",
+                       json_string(chain, "chain"), json_string(chain, "family"), json_string(chain, "table"),
+                       input ? "comes to this machine" : "is forwarded",
+                       input ? "; other nodes come to TCP 10250 and, by VXLAN, UDP 4789" : "");
+        auto_free char *remedy = nft_foreign_remedy(chain, POD_RANGE);
+        add_check(list, check, false, found, remedy);
+    }
+    if (!chains || !chains->child)
+        add_result(list, check, error, "run as root with CAP_NET_ADMIN");
+}
+
 /* A new agent takes the sockets of proxies and name servers over from the process that holds them. */
 static void try_taking(struct err **err)
 {
@@ -112,6 +136,7 @@ cJSON *net_linux_doctor(void)
         add_check(list, "threads", false, strerror(failed), "raise the limit of processes");
     else
         pthread_join(thread, NULL);
+    check_firewall(list);
     struct err *error = NULL;
     try_taking(&error);
     add_result(list, "sockets outlive their servers", error, "a kernel of 5.6 or newer, CAP_SYS_PTRACE");

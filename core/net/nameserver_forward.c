@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "net/nameserver_internal.h"
 
 #define SERVERS_MAX 4
@@ -64,6 +65,21 @@ static void add_server(struct forwarder *f, const char *text, bool *marked, bool
         f->servers[f->count++] = address;
 }
 
+#define BLANKS " \t\r\f\v"
+
+static void read_line(struct forwarder *f, char *line, bool *marked)
+{
+    char *words[3] = {NULL}, *rest = NULL;
+    size_t count = 0;
+    for (char *word = strtok_r(line, BLANKS, &rest); word && count < COUNT_OF(words);
+         word = strtok_r(NULL, BLANKS, &rest))
+        words[count++] = word;
+    if (count >= 2 && str_eq(words[0], "nameserver"))
+        add_server(f, words[1], marked, false);
+    else if (count >= 3 && str_eq(words[0], "#") && str_eq(words[1], "minik8s-upstream"))
+        add_server(f, words[2], marked, true);
+}
+
 static void read_servers(struct forwarder *f)
 {
     struct stat now;
@@ -79,14 +95,11 @@ static void read_servers(struct forwarder *f)
     answers_clear(f->answers); /* others may say otherwise */
     f->count = 0;
     char *rest = NULL;
-    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        size_t count;
-        auto_free char **words = str_split(line, ' ', &count);
-        if (count >= 2 && str_eq(words[0], "nameserver"))
-            add_server(f, words[1], &marked, false);
-        else if (count >= 3 && str_eq(words[0], "#") && str_eq(words[1], "minik8s-upstream"))
-            add_server(f, words[2], &marked, true);
-    }
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        read_line(f, line, &marked);
+    if (!f->count) /* once for each state of the file */
+        log_warn("resolver", "%s names no server that can be asked: names from outside are refused",
+                 f->resolv_conf);
 }
 
 struct forwarder *forwarder_new(struct loop *loop, const char *resolv_conf, const struct in_addr *own)

@@ -34,7 +34,7 @@ struct net_config {
         *resolv_conf; /* whose servers are asked for names from outside; NULL: none, they get REFUSED */
     unsigned mtu;     /* 0: the uplink's */
     enum net_routing routing; /* until `peers` says otherwise */
-    struct loop *loop;        /* for the resolver's helper */
+    struct loop *loop;        /* for the resolver's helper and `watch` */
 };
 
 struct net_pod {
@@ -91,6 +91,9 @@ struct net_names {
     bool keep; /* nothing new is known: what is there stays, also in a complete list */
 };
 
+/* what: for people. */
+typedef void net_lost(void *arg, const char *what);
+
 struct net;
 struct net_ops {
     /* Bridge, forwarding, base table and resolver, as the config says; run first, and again after any error.
@@ -100,7 +103,7 @@ struct net_ops {
     int (*pod_detach)(struct net *net, const char *uid, struct in_addr address, struct err **err);
     /* Removes interfaces of pods that are not in the list (agent start). */
     int (*pods_keep)(struct net *net, const char *const *uids, size_t count, struct err **err);
-    /* ERR_UNAVAILABLE: a peer that routes alone cannot reach; the others are served. */
+    /* ERR_UNAVAILABLE: some peer cannot be reached; the others are served. */
     int (*peers)(struct net *net, enum net_routing routing, const struct net_peer *peers, size_t count,
                  struct err **err);
     /* Applies the changes in one nftables transaction, then removes stale flows of endpoints that went. */
@@ -110,6 +113,9 @@ struct net_ops {
     int (*services_all)(struct net *net, const struct net_service *services, size_t count, struct err **err);
     int (*names)(struct net *net, const struct net_names *changes, size_t count, struct err **err);
     int (*names_all)(struct net *net, const struct net_names *names, size_t count, struct err **err);
+    /* From now on on_lost hears, on the loop's thread, when somebody else took away what setup, peers or
+     * pod_attach made: each of them is to be called again. NULL: nobody listens any more. */
+    void (*watch)(struct net *net, net_lost *on_lost, void *arg);
     /* {links, services, elements, resolver:{pids}} for doctor and debugging. */
     cJSON *(*state)(struct net *net);
     void (*free)(struct net *net); /* everything stays in force; helpers go on */

@@ -5,6 +5,7 @@
 #define M8_NET_NET_INTERNAL_H
 
 #include <arpa/inet.h>
+#include <stdatomic.h>
 
 #include "base/map.h"
 #include "base/str.h"
@@ -22,6 +23,16 @@ typedef void nft_element(void *arg, const unsigned char *key, size_t key_len, co
                          size_t data_len, const char *chain);
 /* Calls each for every element; ERR_NOT_FOUND if there is no such table or map. */
 int nft_list(struct nft *nft, const char *map, nft_element *each, void *arg, struct err **err);
+
+/* Which table this is: one that was deleted and made again has another handle. 0, or errno (ENOENT: there is
+ * none). */
+int nft_table_handle(struct nl *nl, const char *table, uint64_t *handle);
+
+/* ---- chains of others (nft_foreign.c) ---- */
+#define NFT_FOREIGN_COMMENT "minik8s" /* of a rule that lets pods through such a chain */
+/* Those that drop what pods send or get: [{family, table, chain, hook: forward or input}]; NULL: error. */
+cJSON *nft_foreign_drops(struct nl *nl, struct err **err);
+char *nft_foreign_remedy(const cJSON *chain, const char *range); /* a command; range: of all pods */
 
 /* ---- base table (nft_base.c): pure rendering ---- */
 void nft_base_render(struct str *out, const struct net_config *config);
@@ -115,20 +126,26 @@ cJSON *resolver_state(struct resolver *resolver);
 void resolver_free(struct resolver *resolver); /* on the loop's thread */
 int resolver_shutdown(const struct net_config *config, struct err **err);
 
+/* ---- what others take away (net_watch.c) ---- */
+struct net_watch;
+struct net_watch *net_watch_new(const struct net_linux *net, net_lost *on_lost, void *arg, struct err **err);
+void net_watch_free(struct net_watch *watch);
+
 /* ---- the whole ---- */
 struct net_linux {
     struct net net;
     struct net_config config; /* strings are own copies */
-    struct nl nl;             /* rtnetlink, this namespace */
+    struct nl nl, netfilter;  /* rtnetlink and nfnetlink, this namespace */
     struct nft *nft;
     struct services *services;
     struct resolver *resolver; /* NULL: none configured */
-    struct net_peer *peers;    /* as applied last */
-    size_t n_peers;
-    bool peers_known;
-    unsigned mtu;     /* of the uplink */
-    bool tunnel_used; /* by some peer: pods' packets must leave room for its header */
-    bool is_set_up;
+    size_t n_peers;            /* as applied last */
+    struct net_watch *watch;   /* on the loop's thread, which reads the two that follow */
+    atomic_ullong table;       /* handle of our nftables table; 0: not known */
+    atomic_int uplink;         /* index of the link that has the node's address; 0: not known */
+    unsigned mtu;              /* of the uplink */
+    bool tunnel_used;          /* by some peer: pods' packets must leave room for its header */
+    bool is_set_up, warned;
 };
 unsigned net_pod_mtu(const struct net_linux *net);
 struct in_addr net_gateway(const struct net_cidr *range); /* the first address */

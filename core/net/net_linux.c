@@ -55,6 +55,7 @@ static int setup_uplink(struct net_linux *net, struct err **err)
         failed = nl_link_at(&net->nl, uplink.index, &link);
     if (failed)
         return err_errno(err, failed, "finding the uplink");
+    atomic_store(&net->uplink, uplink.index);
     net->mtu = net->config.mtu ? net->config.mtu : link.mtu > UINT16_MAX ? DEFAULT_MTU : link.mtu;
     /* Until the peers are known: what the last agent found. */
     net->tunnel_used = net->config.routing == NET_ROUTING_VXLAN ||
@@ -112,6 +113,21 @@ static int load_base(struct net_linux *net, struct err **err)
     return nft_run(net->nft, str_c(&again), err);
 }
 
+/* Read once more after it is known to whoever watches: a table that went before is noticed here, one that
+ * goes later there. */
+static int note_table(struct net_linux *net, struct err **err)
+{
+    uint64_t handle, again;
+    int failed = nft_table_handle(&net->netfilter, net->config.table, &handle);
+    if (!failed) {
+        atomic_store(&net->table, handle);
+        failed = nft_table_handle(&net->netfilter, net->config.table, &again);
+    }
+    if (!failed && handle != again)
+        failed = ENOENT;
+    return failed ? err_errno(err, failed, "reading table %s", net->config.table) : 0;
+}
+
 /* Nothing inside the Service range ever went untranslated: it was refused. */
 static void drop_needless(const struct net_linux *net, struct flow_targets *stale)
 {
@@ -137,15 +153,38 @@ static int apply(struct net_linux *net, const struct net_service *changes, size_
     return result;
 }
 
+/* Once: it is for people. */
+static void warn_of_firewalls(struct net_linux *net)
+{
+    auto_err err = NULL;
+    char address[INET_ADDRSTRLEN];
+    if (net->warned)
+        return;
+    net->warned = true;
+    inet_ntop(AF_INET, &net->config.cluster_range.address, address, sizeof address);
+    auto_free char *range = mem_printf("%s/%u", address, net->config.cluster_range.prefix);
+    auto_json chains = nft_foreign_drops(&net->netfilter, &err);
+    if (!chains)
+        log_warn("net", "%s", err_message(err));
+    json_each (chain, chains) {
+        auto_free char *remedy = nft_foreign_remedy(chain, range);
+        log_warn("net", "chain %s of table %s %s may drop what pods send; to let it through: %s",
+                 json_string(chain, "chain"), json_string(chain, "family"), json_string(chain, "table"),
+                 remedy);
+    }
+}
+
 static int linux_setup(struct net *base, struct err **err)
 {
     struct net_linux *net = self(base);
     net->is_set_up = false;
     services_forget_kernel(net->services);
-    net->peers_known = false;
-    if (setup_uplink(net, err) < 0 || setup_anchor(net, err) < 0 || load_base(net, err) < 0)
+    atomic_store(&net->table, 0);
+    if (setup_uplink(net, err) < 0 || setup_anchor(net, err) < 0 || load_base(net, err) < 0 ||
+        note_table(net, err) < 0)
         return err_wrap(err, "setting up the node's network");
     net->is_set_up = true;
+    warn_of_firewalls(net);
     if (services_loaded(net->services) && apply(net, NULL, 0, false, err) < 0)
         return -1;
     return net->resolver ? resolver_setup(net->resolver, err) : 0;
@@ -203,6 +242,15 @@ static int linux_names_all(struct net *base, const struct net_names *names, size
     return net->resolver ? resolver_names_all(net->resolver, names, count, err) : 0;
 }
 
+static void linux_watch(struct net *base, net_lost *on_lost, void *arg)
+{
+    struct net_linux *net = self(base);
+    auto_err err = NULL;
+    net_watch_free(steal(&net->watch));
+    if (on_lost && net->config.loop && !(net->watch = net_watch_new(net, on_lost, arg, &err)))
+        log_warn("net", "what others take away is not noticed: %s", err_message(err));
+}
+
 static cJSON *linux_state(struct net *base)
 {
     struct net_linux *net = self(base);
@@ -223,11 +271,12 @@ static cJSON *linux_state(struct net *base)
 static void linux_free(struct net *base)
 {
     struct net_linux *net = self(base);
+    net_watch_free(net->watch);
     resolver_free(net->resolver);
     services_free(net->services);
     nft_free(net->nft);
     nl_close(&net->nl);
-    free(net->peers);
+    nl_close(&net->netfilter);
     free((void *)net->config.directory);
     free((void *)net->config.table);
     free((void *)net->config.bridge);
@@ -246,6 +295,7 @@ static const struct net_ops linux_ops = {
     .services_all = linux_services_all,
     .names = linux_names,
     .names_all = linux_names_all,
+    .watch = linux_watch,
     .state = linux_state,
     .free = linux_free,
 };
@@ -285,7 +335,8 @@ struct net *net_linux_new(const struct net_config *config, struct err **err)
     net->config.resolv_conf = mem_strdup(config->resolv_conf);
     net->services = services_new();
     net->nft = nft_new(config->table, err);
-    if (!net->nft || nl_open(&net->nl, NETLINK_ROUTE, -1, err) < 0) {
+    if (!net->nft || nl_open(&net->nl, NETLINK_ROUTE, -1, err) < 0 ||
+        nl_open(&net->netfilter, NETLINK_NETFILTER, -1, err) < 0) {
         linux_free(&net->net);
         return NULL;
     }

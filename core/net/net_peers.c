@@ -1,8 +1,9 @@
 /*
  * net_peers: routes to the pods of other nodes: through the node's address where that is on the same network,
  * through VXLAN where a router lies between. Invariants: routes of ours inside the cluster range that no peer
- * wants are removed; the set @nodes holds the peers' addresses (traffic to them keeps its source). A peer
- * that cannot be reached does not keep the others from being served.
+ * wants are removed; the set @nodes holds the addresses of peers that are reached by routes (what pods send
+ * to them keeps its source; through routers it would not arrive). A peer that cannot be reached does not keep
+ * the others from being served.
  */
 #include <errno.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static int plan_vxlan(struct net_linux *net, const struct net_peer *peer, struct
     return 0;
 }
 
-/* Sets *tunnel if the peer is reached through it. */
+/* Sets *tunnel whether the peer is reached through it. */
 static int apply_peer(struct net_linux *net, enum net_routing routing, const struct net_peer *peer,
                       bool *tunnel, struct err **err)
 {
@@ -62,6 +63,7 @@ static int apply_peer(struct net_linux *net, enum net_routing routing, const str
         return err_errno(err, failed, "finding the way to node %s (%s)", peer->name,
                          inet_ntoa(peer->node_address));
     bool behind_router = to_node.gateway.s_addr != 0;
+    *tunnel = false;
     if (behind_router && routing == NET_ROUTING_ROUTES)
         return err_set(
             err, ERR_UNAVAILABLE,
@@ -70,6 +72,7 @@ static int apply_peer(struct net_linux *net, enum net_routing routing, const str
             peer->name, inet_ntoa(peer->node_address));
     if (behind_router || routing == NET_ROUTING_VXLAN) {
         *tunnel = true;
+        route.source = net_gateway(&net->config.pod_range); /* answers come back through the tunnel, too */
         if (plan_vxlan(net, peer, &route, err) < 0)
             return err_wrap(err, "tunnel to node %s", peer->name);
     } else {
@@ -121,8 +124,8 @@ static int remove_stale(struct net_linux *net, const struct net_peer *peers, siz
     return result;
 }
 
-static int apply_nodes_set(struct net_linux *net, const struct net_peer *peers, size_t count,
-                           struct err **err)
+static int apply_nodes_set(struct net_linux *net, const struct net_peer *peers, const bool *tunnels,
+                           size_t count, struct err **err)
 {
     auto_str text = {0};
     auto_map seen = {0};
@@ -130,7 +133,7 @@ static int apply_nodes_set(struct net_linux *net, const struct net_peer *peers, 
     for (size_t i = 0; i < count; i++) {
         char address[INET_ADDRSTRLEN];
         inet_ntop(AF_INET, &peers[i].node_address, address, sizeof address);
-        if (map_has(&seen, address))
+        if (tunnels[i] || map_has(&seen, address))
             continue;
         if (seen.count)
             str_addf(&text, ", %s", address);
@@ -147,28 +150,24 @@ int net_peers_apply(struct net_linux *net, enum net_routing routing, const struc
                     size_t count, struct err **err)
 {
     int result = 0;
-    bool tunnel = routing == NET_ROUTING_VXLAN;
+    auto_free bool *tunnels = mem_array(count + 1, sizeof *tunnels);
+    struct err *unreached = NULL;
     net->config.routing = routing;
+    net->tunnel_used = routing == NET_ROUTING_VXLAN;
     for (size_t i = 0; i < count; i++) {
         struct err *error = NULL;
-        if (apply_peer(net, routing, &peers[i], &tunnel, &error) < 0)
-            result = err_move(err, &error);
+        if (apply_peer(net, routing, &peers[i], &tunnels[i], &error) < 0)
+            err_set(&unreached, ERR_UNAVAILABLE, "%s", err_message(error));
+        err_free(error);
+        net->tunnel_used |= tunnels[i];
     }
-    net->tunnel_used = tunnel;
-    if (!tunnel && netlink_delete_link(-1, NET_VXLAN_LINK, err) < 0)
+    if (!net->tunnel_used && netlink_delete_link(-1, NET_VXLAN_LINK, err) < 0)
         result = -1;
-    if (remove_stale(net, peers, count, err) < 0)
+    if (remove_stale(net, peers, count, err) < 0 || apply_nodes_set(net, peers, tunnels, count, err) < 0)
         result = -1;
-    bool same = net->peers_known && net->n_peers == count &&
-                (count == 0 || memcmp(net->peers, peers, count * sizeof *peers) == 0);
-    if (!same) {
-        net->peers_known = false;
-        if (apply_nodes_set(net, peers, count, err) < 0)
-            return -1;
-        free(net->peers);
-        net->peers = count ? mem_copy(peers, count * sizeof *peers) : NULL;
-        net->n_peers = count;
-        net->peers_known = true;
-    }
+    net->n_peers = count;
+    if (result == 0 && unreached)
+        return err_move(err, &unreached);
+    err_free(unreached);
     return result;
 }

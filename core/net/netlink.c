@@ -18,9 +18,25 @@
 
 #define RUNNING_TIMEOUT_MS 2000
 
+static int read_vxlan(const struct nlattr *attribute, void *arg)
+{
+    struct nl_vxlan *vxlan = arg;
+    int type = mnl_attr_get_type(attribute);
+    if (type == IFLA_VXLAN_ID)
+        vxlan->id = mnl_attr_get_u32(attribute);
+    else if (type == IFLA_VXLAN_LOCAL)
+        vxlan->local.s_addr = mnl_attr_get_u32(attribute);
+    else if (type == IFLA_VXLAN_PORT)
+        vxlan->port = ntohs(mnl_attr_get_u16(attribute));
+    return MNL_CB_OK;
+}
+
+/* The kind comes first. */
 static int read_info(const struct nlattr *attribute, void *arg)
 {
     struct nl_link *link = arg;
+    if (mnl_attr_get_type(attribute) == IFLA_INFO_DATA && str_eq(link->kind, "vxlan"))
+        mnl_attr_parse_nested(attribute, read_vxlan, &link->vxlan);
     if (mnl_attr_get_type(attribute) == IFLA_INFO_KIND)
         strncpy(link->kind, mnl_attr_get_str(attribute), sizeof link->kind - 1);
     return MNL_CB_OK;
@@ -58,12 +74,16 @@ static int read_attribute(const struct nlattr *attribute, void *arg)
     return MNL_CB_OK;
 }
 
-static int read_link(const struct nlmsghdr *header, void *arg)
+void nl_link_read(const struct nlmsghdr *header, struct nl_link *link)
 {
-    struct nl_link *link = arg;
     const struct ifinfomsg *info = mnl_nlmsg_get_payload(header);
     *link = (struct nl_link){.index = info->ifi_index, .flags = info->ifi_flags};
     mnl_attr_parse(header, sizeof *info, read_attribute, link);
+}
+
+static int read_link(const struct nlmsghdr *header, void *arg)
+{
+    nl_link_read(header, arg);
     return MNL_CB_OK;
 }
 
@@ -228,12 +248,31 @@ int netlink_ensure_bridge(int netns_fd, const char *name, unsigned mtu, struct e
     return finish_create(&nl, &message, name, "bridge", mtu, err);
 }
 
+static bool same_vxlan(const struct nl_vxlan *a, const struct nl_vxlan *b)
+{
+    return a->id == b->id && a->local.s_addr == b->local.s_addr && a->port == b->port;
+}
+
+/* None of these can be changed while it is there. */
+static int delete_other_vxlan(struct nl *nl, const char *name, const struct nl_vxlan *wanted,
+                              struct err **err)
+{
+    struct nl_link link;
+    int failed = nl_link_get(nl, name, &link);
+    if (failed == ENODEV || (!failed && (!str_eq(link.kind, "vxlan") || same_vxlan(&link.vxlan, wanted))))
+        return 0;
+    if (!failed)
+        failed = nl_link_delete(nl, link.index);
+    return failed ? err_errno(err, failed, "replacing link %s", name) : 0;
+}
+
 int netlink_ensure_vxlan(int netns_fd, const char *name, unsigned id, struct in_addr local, unsigned port,
                          unsigned mtu, struct err **err)
 {
     auto_nl nl = {0};
     struct nl_message message;
-    if (nl_open(&nl, NETLINK_ROUTE, netns_fd, err) < 0)
+    const struct nl_vxlan wanted = {.id = id, .local = local, .port = (uint16_t)port};
+    if (nl_open(&nl, NETLINK_ROUTE, netns_fd, err) < 0 || delete_other_vxlan(&nl, name, &wanted, err) < 0)
         return -1;
     begin_create(&message, name, mtu);
     struct nlattr *info = mnl_attr_nest_start(message.header, IFLA_LINKINFO);
@@ -351,14 +390,18 @@ int netlink_set_mac(int netns_fd, const char *name, const unsigned char mac[6], 
     auto_nl nl = {0};
     if (nl_open(&nl, NETLINK_ROUTE, netns_fd, err) < 0)
         return -1;
-    int index = nl_link_index(&nl, name, err);
-    if (index < 0)
-        return -1;
+    struct nl_link link;
+    int failed = nl_link_get(&nl, name, &link);
+    if (failed == ENODEV)
+        return err_set(err, ERR_NOT_FOUND, "there is no link %s", name);
+    if (!failed && memcmp(link.mac, mac, sizeof link.mac) == 0)
+        return 0; /* also because the kernel would forget all neighbours at this link, fixed ones, too */
     struct nl_message message;
     struct ifinfomsg *info = nl_begin(&message, RTM_NEWLINK, 0, sizeof *info);
-    info->ifi_index = index;
+    info->ifi_index = link.index;
     mnl_attr_put(message.header, IFLA_ADDRESS, 6, mac);
-    int failed = nl_call(&nl, &message, NULL, NULL);
+    if (!failed)
+        failed = nl_call(&nl, &message, NULL, NULL);
     return failed ? err_errno(err, failed, "setting the hardware address of %s", name) : 0;
 }
 
@@ -401,7 +444,7 @@ static int collect_name(const struct nlmsghdr *header, void *arg)
 {
     struct name_list *list = arg;
     struct nl_link link;
-    read_link(header, &link);
+    nl_link_read(header, &link);
     if (str_starts(link.name, list->prefix)) {
         if (list->count++)
             str_add_char(&list->names, '\n');

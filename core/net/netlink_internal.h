@@ -40,6 +40,11 @@ struct nl_link {
         running; /* both ends up, and the kernel has let its queue go: before, packets are dropped silently */
     char name[16], kind[16];
     unsigned char mac[6];
+    struct nl_vxlan {
+        uint32_t id;
+        struct in_addr local;
+        uint16_t port;
+    } vxlan; /* where that is its kind */
 };
 /* 0, or errno (ENODEV: there is none). */
 int nl_link_get(struct nl *nl, const char *name, struct nl_link *link);
@@ -67,6 +72,11 @@ struct nl_route {
     unsigned mtu;                   /* 0: the link's */
     uint8_t protocol;               /* filled by dumps; NETLINK_ROUTE_PROTOCOL is written always */
 };
+/* What an announcement says. */
+void nl_link_read(const struct nlmsghdr *header, struct nl_link *link);
+void nl_route_read(const struct nlmsghdr *header, struct nl_route *route);
+int nl_address_read(const struct nlmsghdr *header,
+                    struct net_cidr *address); /* the link's index; 0: it is not IPv4 */
 int nl_route_replace(struct nl *nl, const struct nl_route *route);
 int nl_route_delete(struct nl *nl, const struct nl_route *route); /* index and gateway 0: any */
 /* Routes of the main table. */

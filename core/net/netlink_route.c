@@ -61,20 +61,28 @@ struct address_visit {
     void *arg;
 };
 
-static int visit_address(const struct nlmsghdr *header, void *arg)
+int nl_address_read(const struct nlmsghdr *header, struct net_cidr *address)
 {
-    const struct address_visit *visit = arg;
     const struct ifaddrmsg *info = mnl_nlmsg_get_payload(header);
-    struct net_cidr address = {.prefix = info->ifa_prefixlen};
     const struct nlattr *attribute;
+    *address = (struct net_cidr){.prefix = info->ifa_prefixlen};
     if (info->ifa_family != AF_INET)
-        return MNL_CB_OK;
+        return 0;
     mnl_attr_for_each(attribute, header, sizeof *info)
     {
         if (mnl_attr_get_type(attribute) == IFA_LOCAL)
-            address.address.s_addr = mnl_attr_get_u32(attribute);
+            address->address.s_addr = mnl_attr_get_u32(attribute);
     }
-    visit->each(visit->arg, (int)info->ifa_index, &address);
+    return (int)info->ifa_index;
+}
+
+static int visit_address(const struct nlmsghdr *header, void *arg)
+{
+    const struct address_visit *visit = arg;
+    struct net_cidr address;
+    int index = nl_address_read(header, &address);
+    if (index)
+        visit->each(visit->arg, index, &address);
     return MNL_CB_OK;
 }
 
@@ -138,7 +146,7 @@ struct route_visit {
     void *arg;
 };
 
-static void read_route(const struct nlmsghdr *header, struct nl_route *route)
+void nl_route_read(const struct nlmsghdr *header, struct nl_route *route)
 {
     const struct rtmsg *info = mnl_nlmsg_get_payload(header);
     const struct nlattr *attribute;
@@ -173,7 +181,7 @@ static int visit_route(const struct nlmsghdr *header, void *arg)
     struct nl_route route;
     if (info->rtm_family != AF_INET || info->rtm_table != RT_TABLE_MAIN || info->rtm_type != RTN_UNICAST)
         return MNL_CB_OK;
-    read_route(header, &route);
+    nl_route_read(header, &route);
     visit->each(visit->arg, &route);
     return MNL_CB_OK;
 }
@@ -190,7 +198,7 @@ int nl_route_each(struct nl *nl, void (*each)(void *arg, const struct nl_route *
 static int take_route(const struct nlmsghdr *header, void *arg)
 {
     if (header->nlmsg_type == RTM_NEWROUTE)
-        read_route(header, arg);
+        nl_route_read(header, arg);
     return MNL_CB_OK;
 }
 

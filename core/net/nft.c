@@ -3,6 +3,7 @@
  * Listing does not go through libnftables: its text of 100,000 elements takes a second and 100 MB.
  * Invariant: the context belongs to the namespace in which it was made.
  */
+#include <endian.h>
 #include <errno.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -19,6 +20,28 @@ struct nft {
     struct nl nl;
     char *table;
 };
+
+static int read_handle(const struct nlmsghdr *header, void *arg)
+{
+    const struct nlattr *attribute;
+    mnl_attr_for_each(attribute, header, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(attribute) == NFTA_TABLE_HANDLE)
+            *(uint64_t *)arg = be64toh(mnl_attr_get_u64(attribute));
+    }
+    return MNL_CB_OK;
+}
+
+int nft_table_handle(struct nl *nl, const char *table, uint64_t *handle)
+{
+    struct nl_message message;
+    struct nfgenmsg *info = nl_begin(&message, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, 0, sizeof *info);
+    info->nfgen_family = AF_INET; /* NFPROTO_IPV4 has the same value */
+    info->version = NFNETLINK_V0;
+    mnl_attr_put_strz(message.header, NFTA_TABLE_NAME, table);
+    *handle = 0;
+    return nl_call(nl, &message, read_handle, handle);
+}
 
 struct nft *nft_new(const char *table, struct err **err)
 {

@@ -79,6 +79,14 @@ static void render_refusal(struct str *out, const struct net_config *config)
         out,
         "add rule ip %s forward ct state new ct status dnat fib daddr . iif oif exists meta mark set 0x%x\n",
         table, MARK_HAIRPIN);
+    /* The same for whoever came by another link than leads to the pod's node, and for pods of a third node.
+     */
+    str_addf(out, "add rule ip %s forward ct state new ct status dnat oifname != \"" NET_VXLAN_LINK "\"",
+             table);
+    add_range(out, " ip saddr !=", &config->pod_range);
+    add_range(out, " ip daddr !=", &config->pod_range);
+    add_range(out, " ip daddr", &config->cluster_range);
+    str_addf(out, " meta mark set 0x%x\n", MARK_HAIRPIN);
     /* Here a virtual address was not translated: no such port, or no endpoint. */
     str_addf(out, "add rule ip %s forward meta mark 0x%x meta mark set 0 jump refuse\n", table, MARK_REFUSE);
     str_addf(out, "add rule ip %s forward", table);
@@ -103,7 +111,15 @@ static void render_loopback(struct str *out, const char *table)
 
 static void render_postrouting(struct str *out, const struct net_config *config)
 {
+    char gateway[INET_ADDRSTRLEN];
+    const struct in_addr address = net_gateway(&config->pod_range);
+    inet_ntop(AF_INET, &address, gateway, sizeof gateway);
     begin_chain(out, config->table, "postrouting", "{ type nat hook postrouting priority 100; }");
+    /* What enters the tunnel comes from this node's range: answers to other addresses would go around the
+     * tunnel and this node. */
+    str_addf(out, "add rule ip %s postrouting oifname \"" NET_VXLAN_LINK "\"", config->table);
+    add_range(out, " ip saddr !=", &config->pod_range);
+    str_addf(out, " snat to %s\n", gateway);
     str_addf(out, "add rule ip %s postrouting meta mark 0x%x meta mark set 0 masquerade\n", config->table,
              MARK_HAIRPIN);
     str_addf(out, "add rule ip %s postrouting ip saddr 127.0.0.0/8 oif != lo masquerade\n", config->table);

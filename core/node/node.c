@@ -143,6 +143,42 @@ static void setup_work(struct node_job *base)
                             : job->net->ops->setup(job->net, &base->err);
 }
 
+/* Soon, but at most once in a while: somebody may take it away again and again. */
+static void net_plan(struct node *node)
+{
+    int64_t next = node->net_began + NET_RETRY_MS;
+    if (!node->net_busy && !loop_timer_running(node->net_retry))
+        loop_timer_start_at(node->net_retry, next > node_now(node) ? next : node_now(node));
+}
+
+static void net_failed(struct node *node, const char *problem)
+{
+    if (!str_eq(node->net_problem, problem))
+        log_error("node", "set the network up: %s", problem);
+    mem_set_text(&node->net_problem, problem);
+    node->net_ready = false;
+    net_plan(node);
+    node_register_update(node->registration);
+}
+
+static void net_succeeded(struct node *node)
+{
+    free(steal(&node->net_problem));
+    node->net_ready = true;
+    keep_interfaces(node);
+    if (node->net_lost && !node->net_again) {
+        node->net_lost = false;
+        map_each (entry, &node->pods)
+            pod_attach_again(entry->value);
+    }
+    look_at_all(node);
+    node_services_all(node->services);
+    node_peers_changed(node->peers);
+    node_register_update(node->registration);
+    if (node->net_again)
+        net_plan(node);
+}
+
 static void setup_done(struct node_job *base, bool closed)
 {
     struct setup_job *job = CONTAINER_OF(base, struct setup_job, job);
@@ -152,17 +188,10 @@ static void setup_done(struct node_job *base, bool closed)
             log_warn("node", "remove interfaces of pods that are gone: %s", err_message(base->err));
     } else if (!closed) {
         node->net_busy = false;
-        if (job->result < 0) {
-            log_error("node", "set the network up: %s", err_message(base->err));
-            loop_timer_start(node->net_retry, NET_RETRY_MS);
-        } else {
-            node->net_ready = true;
-            keep_interfaces(node);
-            look_at_all(node);
-            node_services_all(node->services);
-            node_peers_changed(node->peers);
-            node_register_update(node->registration);
-        }
+        if (job->result < 0)
+            net_failed(node, err_message(base->err));
+        else
+            net_succeeded(node);
     }
     for (size_t i = 0; i < job->n_uids; i++)
         free(job->uids[i]);
@@ -194,10 +223,29 @@ static void keep_interfaces(struct node *node)
 static void on_net_retry(void *arg)
 {
     struct node *node = arg;
-    if (node->net_busy || node->net_ready || !node->net)
+    if (node->net_busy || !node->net)
         return;
     node->net_busy = true;
+    node->net_again = false;
+    node->net_began = node_now(node);
     node_lane_run(node->net_lane, &setup_job_new(node)->job);
+}
+
+/* The node stays ready meanwhile: what is as it should be is not touched. */
+void node_net_again(struct node *node)
+{
+    node->net_again = true;
+    node_peers_forget(node->peers);
+    net_plan(node);
+}
+
+static void on_net_lost(void *arg, const char *what)
+{
+    struct node *node = arg;
+    if (!node->net_lost)
+        log_warn("node", "%s: the network is set up again", what);
+    node->net_lost = true;
+    node_net_again(node);
 }
 
 void node_check_left(struct node *node)
@@ -246,6 +294,7 @@ void node_net_use(struct node *node, const char *pod_range)
                      pod_range);
     }
     node_disk_save_state(node);
+    node->net->ops->watch(node->net, on_net_lost, node);
     on_net_retry(node);
 }
 
@@ -529,6 +578,8 @@ void node_free(struct node *node)
     if (node->list_call)
         node->list_call->node = NULL;
     node->runtime->ops->set_on_event(node->runtime, NULL, NULL);
+    if (node->net)
+        node->net->ops->watch(node->net, NULL, NULL);
     node_requests_free(node->requests);
     node_logs_free(node);
     node_stats_free(node->stats);
@@ -556,6 +607,7 @@ void node_free(struct node *node)
     loop_timer_free(node->list_retry);
     cache_free(node->cache);
     ipam_free(node->ipam);
+    free(node->net_problem);
     free(node->cluster_id);
     free_options(&node->options);
     free(node);

@@ -91,6 +91,7 @@ struct pod {
     int64_t start_ns;               /* wall; status.startTime */
 
     bool sandbox_exists, sandbox_busy, attached;
+    bool attach_again;                 /* once it is not busy */
     bool sandbox_died, sandbox_missed; /* while it was busy: its end was told; a list was not looked at */
     bool adopted;                      /* it ran when this agent came: attached as far as anybody can tell */
     unsigned sandbox_attempt;
@@ -161,6 +162,9 @@ struct node {
     struct ipam *ipam;
     struct net_cidr pod_range;
     bool net_ready, net_busy;
+    bool net_again, net_lost; /* setup is due once more; pods, too, are to be attached again after it */
+    int64_t net_began;        /* setup, last */
+    char *net_problem;        /* why the network is not set up */
     struct loop_timer *net_retry;
     struct node_lane *net_lane, *file_lane, *name_lane,
         *disk_lane;               /* disk: so that an fsync never delays a start */
@@ -207,6 +211,8 @@ int64_t node_memory_figure(const char *name); /* "MemTotal:", bytes; 0: unknown 
 /* node.c */
 void node_check_left(struct node *node); /* a pod ended: was it the last of a node that is to go? */
 void node_net_use(struct node *node, const char *pod_range); /* the range became known */
+/* What the kernel has is not known: setup, then Services and peers once more. */
+void node_net_again(struct node *node);
 void node_list_containers(struct node *node);
 void node_reachable_again(struct node *node); /* the heart-beat got through after it had failed */
 void node_pull_finished(struct node *node);   /* the list of images may have changed */
@@ -250,6 +256,7 @@ struct pod_call *pod_call_new(struct pod *pod, enum plan_action_type type, size_
 struct pod *pod_call_end(struct pod_call *call);
 /* pod_sandbox.c, pod_image.c */
 void pod_sandbox_action(struct pod *pod, enum plan_action_type type);
+void pod_attach_again(struct pod *pod); /* one that is attached; it stays so meanwhile */
 void pod_image_action(struct pod *pod, struct container *c);
 /* pod_actions.c */
 #define POD_FIRST_RETRY_MS 1000
@@ -462,6 +469,7 @@ void node_extensions_free(struct node_extensions *extensions);
 /* node_peers.c: the other nodes */
 struct node_peers *node_peers_new(struct node *node);
 void node_peers_changed(struct node_peers *peers);
+void node_peers_forget(struct node_peers *peers); /* the next call hands all over again */
 void node_peers_free(struct node_peers *peers);
 
 /* node_configure.c */

@@ -16,7 +16,7 @@ struct node_peers {
     struct net_peer *applied;
     size_t n_applied;
     enum net_routing routing; /* as applied */
-    bool busy, again, valid;
+    bool busy, again, valid, forgotten;
     struct loop_timer *timer;
 };
 
@@ -43,15 +43,18 @@ static void peers_done(struct node_job *base, bool closed)
     if (!closed) {
         peers->busy = false;
         if (job->result < 0) {
+            peers->valid = false;
             log_error("node", "routes to other nodes: %s", err_message(base->err));
             node_event(peers->node, "Warning", "NoRouteToNode", "%s", err_message(base->err));
             loop_timer_start(peers->timer, PEERS_RETRY_MS);
+            if (err_code(base->err) != ERR_UNAVAILABLE)
+                node_net_again(peers->node);
         } else {
             free(peers->applied);
             peers->applied = steal(&job->list);
             peers->n_applied = job->count;
             peers->routing = job->routing;
-            peers->valid = true;
+            peers->valid = !peers->forgotten;
             if (peers->again)
                 node_peers_changed(peers);
         }
@@ -76,7 +79,7 @@ static bool read_peer(const struct cache_item *item, struct net_peer *peer)
 void node_peers_changed(struct node_peers *peers)
 {
     struct node *node = peers->node;
-    if (!node->net_ready || !node->synced)
+    if (!node->net_ready || node->net_again || !node->synced)
         return;
     if (peers->busy) {
         peers->again = true;
@@ -106,7 +109,14 @@ void node_peers_changed(struct node_peers *peers)
     job->list = list;
     job->count = count;
     peers->busy = true;
+    peers->forgotten = false;
     node_lane_run(node->net_lane, &job->job);
+}
+
+void node_peers_forget(struct node_peers *peers)
+{
+    peers->valid = false;
+    peers->forgotten = peers->busy; /* what is under way may have come too early */
 }
 
 static void on_timer(void *arg)

@@ -161,6 +161,8 @@ static void add_conditions(const struct node_register *r, cJSON *status)
     bool memory_low = pressure & NODE_PRESSURE_MEMORY, disk_low = pressure & NODE_PRESSURE_DISK;
     bool pids_low = pressure & NODE_PRESSURE_PIDS;
     bool ready = (node->net_ready && node->listed) || is_starting_again(r);
+    auto_free char *problem = mem_printf("the network is not set up%s%s", node->net_problem ? ": " : "",
+                                         node->net_problem ? node->net_problem : "");
     cJSON *list = json_ensure_array(status, "conditions");
     add_condition(r, list, "MemoryPressure", memory_low,
                   memory_low ? "NodeHasInsufficientMemory" : "NodeHasSufficientMemory",
@@ -175,7 +177,7 @@ static void add_conditions(const struct node_register *r, cJSON *status)
     add_condition(r, list, "Ready", ready, ready ? "NodeReady" : "NodeNotReady",
                   ready                     ? "the agent is posting ready status"
                   : !node->pod_range.prefix ? "the node has no pod range yet"
-                  : !node->net_ready        ? "the network is not set up"
+                  : !node->net_ready        ? problem
                                             : "the container runtime does not answer");
     add_configuration(r, list);
 }

@@ -1,17 +1,15 @@
 /*
  * node_services: which Services and which pods with ports on the node changed, handed to net in one job at a
- * time, only those that changed; everything once after the list and after an error. Says in the heart-beat up
- * to which revision the kernel has followed. Invariants: a revision is reported only after net has applied
- * all changes up to it; `node_ports` is what the Services that were rendered last hold, so pods are rendered
- * after Services.
+ * time, only those that changed; everything once after the list and after an error, which has the network set
+ * up again first. Says in the heart-beat up to which revision the kernel has followed. Invariants: a revision
+ * is reported only after net has applied all changes up to it; `node_ports` is what the Services that were
+ * rendered last hold, so pods are rendered after Services.
  */
 #include <netinet/in.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "node/node_internal.h"
-
-#define SERVICES_RETRY_MS 500
 
 struct node_services {
     struct node *node;
@@ -81,8 +79,8 @@ static void services_done(struct node_job *base, bool closed)
         s->busy = false;
         if (job->result < 0) {
             log_error("node", "Services: %s", err_message(base->err));
-            s->all = true; /* what the kernel has now is not known */
-            loop_timer_start(s->timer, SERVICES_RETRY_MS);
+            s->all = true; /* once the network is set up again */
+            node_net_again(s->node);
         } else {
             s->applied = job->revision;
             if (s->node->heartbeat)
@@ -239,7 +237,8 @@ static void mark_services(struct node_services *s)
 static void services_run(struct node_services *s)
 {
     struct node *node = s->node;
-    if (s->busy || !node->net_ready || !node->synced || (!s->all && !s->asks && s->dirty.count == 0))
+    if (s->busy || !node->net_ready || node->net_again || !node->synced ||
+        (!s->all && !s->asks && s->dirty.count == 0))
         return;
     if (s->asks)
         mark_services(s);

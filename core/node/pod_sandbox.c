@@ -136,16 +136,22 @@ static void attach_done(struct node_job *base, bool closed)
     if (pod && !closed) {
         pod->adopted = false;
         sandbox_idle(pod);
-        if (job->result < 0)
+        if (job->result < 0) {
+            pod->attached = !job->attach && pod->attached;
             sandbox_failed(pod, base->err,
                            job->attach ? "connect to the network" : "disconnect from the network");
-        else
+        } else {
             pod->attached = job->attach;
+        }
         node_services_pod(pod->node->services, pod);
         if (job->result == 0 && job->attach) {
             pod->sandbox_failures = 0;
             free(steal(&pod->sandbox_problem));
         }
+        bool again = pod->attach_again;
+        pod->attach_again = false;
+        if (again)
+            pod_attach_again(pod);
         pod_look(pod);
     }
     free(job->uid);
@@ -169,6 +175,14 @@ static void attach(struct pod *pod, bool attached)
     job->call = pod_call_new(pod, attached ? PLAN_ATTACH : PLAN_DETACH, 0);
     pod->sandbox_busy = true;
     node_lane_run(pod->node->net_lane, &job->job);
+}
+
+void pod_attach_again(struct pod *pod)
+{
+    if (pod->sandbox_busy)
+        pod->attach_again = true; /* if that is an attachment, it may have come too early */
+    else if (pod->attached && pod->sandbox_state == RUNTIME_RUNNING && !pod_host_network(pod))
+        attach(pod, true);
 }
 
 void pod_sandbox_action(struct pod *pod, enum plan_action_type type)

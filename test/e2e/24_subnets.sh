@@ -4,7 +4,7 @@
 #uses: awk sed md5sum
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 16
+plan 18
 
 start_cluster 2
 machine=m8t-far-$$ router=m8t-router-$$ bare=$work/bare file=$work/bare/node.yaml agent=
@@ -86,6 +86,14 @@ mtu() { k exec "$1" -c files -- cat /sys/class/net/eth0/mtu; }
 is "packets of pods that came after the tunnel leave room for its header" "1450 1450" "$(mtu there) $(mtu here)"
 ok "a node reaches the far pod" on node-1 curl -sf -m 2 -o /dev/null "http://$there:8080/"
 ok "exec and logs work across" shows . k logs there -c web
+
+# --- a node port leads outsiders through the tunnel, and answers come back ---
+k apply -f - >/dev/null <<'YAML'
+{apiVersion: v1, kind: Service, metadata: {name: outside}, spec: {type: NodePort, selector: {app: there}, ports: [{port: 80, targetPort: 8080, nodePort: 30280}]}}
+YAML
+from_router() { ip netns exec "$router" curl -sf -m 1 -o /dev/null "http://$1:30280/"; }
+ok "a node port whose pod is behind the tunnel answers an outsider" until_true 5 from_router "$address"
+ok "and at the far node, whose pod it is" until_true 5 from_router 10.201.7.2
 
 # --- the other ways ---
 change() { sed -i "$1" "$file"; since=$(now); }

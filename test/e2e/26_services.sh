@@ -4,7 +4,7 @@
 #uses: awk curl ip nft nsenter
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/inspect.sh"
-plan 120
+plan 126
 
 start_cluster 2
 node() { field node "$1" '{.status.addresses[?(@.type=="InternalIP")].address}'; }
@@ -221,6 +221,18 @@ k patch service shop-alias --type=merge -p '{"spec":{"externalName":"shop-outsid
 alias_is() { grep -q "^$1 " <<<"$(on node-1 getent ahostsv4 shop-alias.default.svc.cluster.local)"; }
 ok "ExternalName: the new target's address" until_true 7 alias_is "$(ip_of shop-outside)"
 k delete service lost >/dev/null
+
+# ---- others take the node's network away: the agent brings it back
+ok "all of shop answer" until_true 8 reaches_all node-1 "http://$ip/"
+on node-1 nft flush ruleset
+ok "the rules are flushed (restart of nftables): Services answer again" until_true 8 reaches_all node-1 "http://$ip/"
+ok "… ports of the node, too" until_true 8 reaches_all node-2 "http://$n1:30180/"
+reaches_from_pod() { grep -q pod= <<<"$(k exec toolbox-node-1 -- timeout 2 wget -qO- "http://$ip/")"; }
+on node-1 sh -c 'way=$(ip route show default); ip link set eth0 down; ip link set eth0 up; [ -z "$way" ] || ip route add $way'
+ok "the link is taken down and up: pods of other nodes are reached" until_true 8 reaches_all node-1 "http://$ip/"
+on node-1 sh -c "set -- \$(ip -o -4 address show dev eth0); way=\$(ip route show default); ip address del \$4 dev eth0; ip address add \$4 dev eth0; [ -z \"\$way\" ] || ip route add \$way"
+ok "the address goes and comes (a new lease): the node reaches all pods" until_true 8 reaches_all node-1 "http://$ip/"
+ok "… and its pods reach others" until_true 8 reaches_from_pod
 
 # ---- nobody there: refused at once; gone: nothing is left
 k scale deployment shop --replicas=0 >/dev/null

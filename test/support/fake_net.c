@@ -27,7 +27,9 @@ struct fake_node {
     struct net_peer *peers;
     size_t n_peers, changes;
     unsigned failures;
-    bool cut, ready;
+    bool cut, ready, lost;
+    net_lost *on_lost;
+    void *on_lost_arg;
     unsigned turn; /* round robin over everything: fair, and deterministic */
 };
 
@@ -48,6 +50,8 @@ static struct fake_node *node_of(struct net *net)
 
 static int fails(struct fake_node *node, struct err **err)
 {
+    if (node->lost)
+        return err_set(err, ERR_NOT_FOUND, "the table of %s is gone", node->name);
     if (!node->failures)
         return 0;
     node->failures--;
@@ -76,6 +80,7 @@ static void names_free(void *value)
 
 static int net_op_setup(struct net *net, struct err **err)
 {
+    node_of(net)->lost = false;
     if (fails(node_of(net), err))
         return -1;
     node_of(net)->ready = true;
@@ -211,6 +216,12 @@ static cJSON *net_op_state(struct net *net)
     return state;
 }
 
+static void net_op_watch(struct net *net, net_lost *on_lost, void *arg)
+{
+    node_of(net)->on_lost = on_lost;
+    node_of(net)->on_lost_arg = arg;
+}
+
 static void net_op_free(struct net *net)
 {
     free(CONTAINER_OF(net, struct fake_net, base));
@@ -256,6 +267,7 @@ struct net *fake_net_new(struct fake_world *world, const char *name, const char 
                                        .names = net_op_names,
                                        .names_all = net_op_names_all,
                                        .state = net_op_state,
+                                       .watch = net_op_watch,
                                        .free = net_op_free};
     struct fake_node *node = map_get(&world->nodes, name);
     if (!node) {
@@ -280,6 +292,20 @@ void fake_world_fail(struct fake_world *world, const char *name, unsigned count)
     struct fake_node *node = map_get(&world->nodes, name);
     must(node != NULL);
     node->failures = count;
+}
+
+void fake_world_lose(struct fake_world *world, const char *name, bool told)
+{
+    struct fake_node *node = map_get(&world->nodes, name);
+    must(node != NULL);
+    node->lost = true;
+    node->n_peers = 0;
+    map_fini(&node->services);
+    map_init(&node->services, service_free);
+    map_fini(&node->pods);
+    map_init(&node->pods, free);
+    if (told && node->on_lost)
+        node->on_lost(node->on_lost_arg, "a test took it away");
 }
 
 void fake_world_cut(struct fake_world *world, const char *name, bool cut)

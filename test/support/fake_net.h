@@ -18,6 +18,9 @@ struct net *fake_net_new(struct fake_world *world, const char *node, const char 
 
 /* The next `count` calls on this node fail. */
 void fake_world_fail(struct fake_world *world, const char *node, unsigned count);
+/* Somebody else deletes all that this node has; told: as the kernel's announcements say. Else calls fail
+ * until the next setup. */
+void fake_world_lose(struct fake_world *world, const char *node, bool told);
 /* A node that is cut off reaches no other and is reached by none. */
 void fake_world_cut(struct fake_world *world, const char *node, bool cut);
 

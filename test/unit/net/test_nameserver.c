@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "net/nameserver_internal.h"
@@ -417,13 +418,43 @@ static void test_forwarded(void **state UNUSED)
     unlink(path);
 }
 
+/* resolv.conf as people and programs write it. */
+static void test_resolv_conf(void **state UNUSED)
+{
+    static const struct {
+        const char *text;
+        bool can;
+    } files[] = {{"nameserver\t192.0.2.1\n", true},
+                 {"search a\nnameserver   192.0.2.1\r\n", true},
+                 {"  nameserver \t 192.0.2.1 \t# ours", true},
+                 {"#\tminik8s-upstream  192.0.2.1\n", true},
+                 {"# nameserver 192.0.2.1\n", false},
+                 {"nameserver\nnameserver here\n\n", false},
+                 {"", false}};
+    struct loop *loop = loop_new(NULL);
+    log_set_level(LOG_ERROR);
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
+        char path[] = "/tmp/minik8s-resolv-XXXXXX";
+        int file = mkstemp(path);
+        ssize_t n = (ssize_t)strlen(files[i].text);
+        assert_int_equal(write(file, files[i].text, (size_t)n), n);
+        struct forwarder *forwarder = forwarder_new(loop, path, (struct in_addr[NAMESERVER_ADDRESSES]){{0}});
+        if (forwarder_can(forwarder) != files[i].can)
+            fail_msg("%s", files[i].text);
+        forwarder_free(forwarder);
+        close(file);
+        unlink(path);
+    }
+    loop_free(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_records),   cmocka_unit_test(test_turns),       cmocka_unit_test(test_chains),
         cmocka_unit_test(test_absent),    cmocka_unit_test(test_empty_again), cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_hostile),   cmocka_unit_test(test_kept),        cmocka_unit_test(test_not_kept),
-        cmocka_unit_test(test_forwarded),
+        cmocka_unit_test(test_forwarded), cmocka_unit_test(test_resolv_conf),
     };
     return cmocka_run_group_tests_name("net nameserver", tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 /* Pods: attaching fast, again and after crashes; reused addresses; what is kept and what goes; the way
  * outside; nodes with a router between them; shutdown; doctor. */
+#include <net/if.h>
+
 #include "world.h"
 
 static struct world *start(bool routed)
@@ -236,8 +238,16 @@ static void test_routed(void **state UNUSED)
     for (int udp = 0; udp < 2; udp++) {
         assert_answer(a.netns, "10.244.2.2", POD_PORT, udp, "b 10.244.1.2");
         assert_answer(b.netns, "10.244.1.2", POD_PORT, udp, "a 10.244.2.2");
-        assert_answer(world->nodes[0].netns, "10.244.2.2", POD_PORT, udp, "b 192.168.77.1");
+        assert_answer(world->nodes[0].netns, "10.244.2.2", POD_PORT, udp, "b 10.244.1.1");
     }
+    /* A second node behind the router: the first is reached as before. */
+    struct net_peer peers[2] = {{.name = "node-2",
+                                 .node_address = world->nodes[1].config.node_address,
+                                 .pod_range = world->nodes[1].config.pod_range},
+                                {.name = "node-3", .node_address = address_of("192.168.78.9")}};
+    cidr("10.244.3.0/24", &peers[1].pod_range);
+    ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, peers, 2}, ERR));
+    assert_answer(a.netns, "10.244.2.2", POD_PORT, false, "b 10.244.1.2");
     /* The node is deleted: its route goes. */
     ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, NULL, 0}, ERR));
     struct ask ask = {.to = address_of("10.244.2.2"), .port = POD_PORT, .timeout_ms = 200};
@@ -245,6 +255,134 @@ static void test_routed(void **state UNUSED)
     pod_kill(&a);
     pod_kill(&b);
     world_free(world);
+}
+
+static int call_watch(struct node_call *call, struct err **err UNUSED)
+{
+    struct net *net = call->node->net;
+    net->ops->watch(net, (net_lost *)(uintptr_t)call->count, (void *)(uintptr_t)call->items);
+    return 0;
+}
+
+static int call_shell(struct node_call *call, struct err **err)
+{
+    return system(call->items) ? err_set(err, ERR_INTERNAL, "%s", (const char *)call->items) : 0;
+}
+
+static void shell(struct world *world, const char *command)
+{
+    ok(node_run((struct node_call){&world->nodes[0], call_shell, NULL, command, 0}, ERR));
+}
+
+struct heard {
+    struct loop *loop;
+    const char *what;
+};
+
+static void on_lost(void *arg, const char *what)
+{
+    struct heard *heard = arg;
+    heard->what = what;
+    loop_stop(heard->loop);
+}
+
+static void stop(void *arg)
+{
+    loop_stop(arg);
+}
+
+static const char *hear(struct heard *heard, int timeout_ms)
+{
+    struct loop_timer *timer = loop_timer_new(heard->loop, stop, heard->loop);
+    heard->what = NULL;
+    loop_timer_start(timer, timeout_ms);
+    loop_run(heard->loop);
+    loop_timer_free(timer);
+    return heard->what;
+}
+
+/* What others take away is told, and made anew by the same calls; what is ours or does not concern us is not.
+ */
+static void test_taken_away(void **state UNUSED)
+{
+    static const char *const harmless[] = {
+        "nft 'add table ip other; add set ip other s { type ipv4_addr; }; add element ip other s { 1.2.3.4 "
+        "}'",
+        "nft 'delete table ip other'",
+        "ip route add 10.99.0.0/16 dev eth0 && ip route del 10.99.0.0/16",
+        "ip address add 192.168.77.9/24 dev eth0 && ip address del 192.168.77.9/24 dev eth0",
+    };
+    static const char *const taken[] = {
+        "nft 'delete table ip minik8s'",
+        "nft 'flush ruleset'",
+        "nft 'flush ruleset; add table ip minik8s'",
+        "ip route del 10.244.2.0/24",
+        "ip address del 192.168.77.1/24 dev eth0; ip address add 192.168.77.1/24 dev eth0",
+        "ip link set eth0 down; ip link set eth0 up",
+    };
+    struct world *world = world_new(false);
+    struct heard heard;
+    log_set_level(LOG_ERROR);
+    ok((heard.loop = loop_new(ERR)) ? 0 : -1);
+    world->nodes[0].config.loop = heard.loop;
+    world_setup_nodes(world);
+    struct pod a = pod_start("a", 0, "10.244.1.2"), b = pod_start("b", 1, "10.244.2.2");
+    struct net_endpoint endpoint = {b.address, POD_PORT};
+    struct net_service_port port = {.address = address_of("10.96.0.10"),
+                                    .protocol = IPPROTO_TCP,
+                                    .port = 80,
+                                    .endpoints = &endpoint,
+                                    .n_endpoints = 1};
+    const struct net_service service = {"default/web", &port, 1};
+    struct net_peer peer = {.node_address = world->nodes[1].config.node_address,
+                            .pod_range = world->nodes[1].config.pod_range};
+    ok(node_run((struct node_call){&world->nodes[0], call_watch, NULL, &heard, (size_t)(uintptr_t)on_lost},
+                ERR));
+    services_all(world, 0, &service, 1);
+    attach(world, &a);
+    attach(world, &b);
+    detach(world, &a);
+    ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, NULL, 0}, ERR));
+    for (size_t i = 0; i < COUNT_OF(harmless); i++)
+        shell(world, harmless[i]);
+    if (hear(&heard, 200))
+        fail_msg("nothing was taken away, but: %s", heard.what);
+    for (size_t i = 0; i <= COUNT_OF(taken); i++) {
+        ok(node_run((struct node_call){.node = &world->nodes[0], .call = call_setup}, ERR));
+        ok(node_run((struct node_call){&world->nodes[0], call_peers, NULL, &peer, 1}, ERR));
+        attach(world, &a);
+        assert_answer(a.netns, "10.244.2.2", POD_PORT, false, "b 10.244.1.2");
+        assert_answer(a.netns, "10.96.0.10", 80, false, "b 10.244.1.2");
+        if (hear(&heard, 100))
+            fail_msg("repaired, but: %s", heard.what);
+        if (i == COUNT_OF(taken))
+            break;
+        shell(world, taken[i]);
+        if (!hear(&heard, 2000))
+            fail_msg("not noticed: %s", taken[i]);
+        while (hear(&heard, 50))
+            ;
+    }
+    ok(node_run((struct node_call){&world->nodes[0], call_watch, NULL, NULL, 0}, ERR));
+    pod_kill(&a);
+    pod_kill(&b);
+    world_free(world);
+    loop_free(heard.loop);
+}
+
+/* The node got another address: the tunnel is made anew with it, and what fits is kept. */
+static void test_tunnel_moves(void **state UNUSED)
+{
+    const struct in_addr first = address_of("192.168.77.1"), second = address_of("192.168.77.2");
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    ok(netlink_ensure_vxlan(-1, "m8vx", 109, first, 4789, 1450, ERR));
+    unsigned index = if_nametoindex("m8vx");
+    ok(netlink_ensure_vxlan(-1, "m8vx", 109, first, 4789, 1450, ERR));
+    assert_int_equal(if_nametoindex("m8vx"), index);
+    ok(netlink_ensure_vxlan(-1, "m8vx", 109, second, 4789, 1450, ERR));
+    assert_int_equal(system("ip -d link show m8vx | grep -q 'id 109 local 192.168.77.2 .*dstport 4789'"), 0);
+    ok(netlink_ensure_vxlan(-1, "m8vx", 110, second, 4790, 1450, ERR));
+    assert_int_equal(system("ip -d link show m8vx | grep -q 'id 110 local 192.168.77.2 .*dstport 4790'"), 0);
 }
 
 static int count_everything(struct node_call *call, struct err **err)
@@ -288,12 +426,41 @@ static void test_doctor(void **state UNUSED)
     }
 }
 
+/* A firewall that drops what is forwarded is told, with the command that lets pods through. */
+static void test_doctor_firewall(void **state UNUSED)
+{
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    assert_int_equal(
+        system("nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward "
+               "priority 0; policy drop; }; add table inet fw; add chain inet fw in { type filter "
+               "hook input priority 0; policy drop; }; add chain inet fw out { type filter hook "
+               "output priority 0; policy drop; }'"),
+        0);
+    for (int round = 0; round < 2; round++) {
+        auto_json list = net_linux_doctor();
+        int told = 0;
+        json_each (entry, list) {
+            const char *remedy = json_string(entry, "remedy"), *found = json_string(entry, "found");
+            if (json_bool(entry, "ok", false))
+                continue;
+            told++;
+            assert_non_null(
+                strstr(found, told == 1 ? "chain FORWARD of table ip filter" : "chain in of table inet fw"));
+            assert_int_equal(system(remedy), 0);
+        }
+        assert_int_equal(told, round ? 0 : 2);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attach), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_repair), cmocka_unit_test(test_killed),    cmocka_unit_test(test_outside),
-        cmocka_unit_test(test_routed), cmocka_unit_test(test_shutdown),  cmocka_unit_test(test_doctor),
+        cmocka_unit_test(test_attach),          cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_reuse),           cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_killed),          cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_routed),          cmocka_unit_test(test_shutdown),
+        cmocka_unit_test(test_doctor),          cmocka_unit_test(test_taken_away),
+        cmocka_unit_test(test_doctor_firewall), cmocka_unit_test(test_tunnel_moves),
     };
     return cmocka_run_group_tests_name("net pods", tests, NULL, NULL);
 }

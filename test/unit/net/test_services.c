@@ -48,12 +48,12 @@ static void set_web(struct fixture *f, const struct pod *const *pods, size_t cou
     set_service(f, "default/web", ports, 2);
 }
 
-static int setup(void **state)
+static int begin(void **state, bool routed)
 {
     struct fixture *f = NEW(struct fixture);
     *state = f;
     log_set_level(LOG_WARN);
-    f->world = world_new(false);
+    f->world = world_new(routed);
     world_setup_nodes(f->world);
     f->a = pod_start("pod-a", 0, "10.244.1.2");
     f->b = pod_start("pod-b", 0, "10.244.1.3");
@@ -64,6 +64,16 @@ static int setup(void **state)
     for (int i = 0; i < NODES; i++)
         services_all(f->world, i, NULL, 0);
     return 0;
+}
+
+static int setup(void **state)
+{
+    return begin(state, false);
+}
+
+static int setup_routed(void **state)
+{
+    return begin(state, true);
 }
 
 static int teardown(void **state)
@@ -162,6 +172,28 @@ static void test_node_port(void **state)
         }
         set_service(f, "default/nodeport", NULL, 0);
     }
+}
+
+/* An outsider whom another link of the node leads to it: the pod's node would answer without this one. */
+static void test_second_link(void **state)
+{
+    struct fixture *f = *state;
+    int node = f->world->nodes[0].netns;
+    struct net_endpoint of_c = endpoint(&f->c);
+    struct net_cidr outside, inside, way = {f->world->nodes[0].config.node_address, 32};
+    cidr("192.168.99.254/24", &outside);
+    cidr("192.168.99.1/24", &inside);
+    ok(netlink_ensure_veth(-1, "second", node, "eth1", 0, ERR));
+    ok(netlink_ensure_address(-1, "second", &outside, ERR));
+    ok(netlink_ensure_address(node, "eth1", &inside, ERR));
+    ok(netlink_ensure_route(-1, &way, inside.address, NULL, ERR));
+    for (int udp = 0; udp < 2; udp++) {
+        struct net_service_port port = port_of("192.168.77.1", udp ? IPPROTO_UDP : IPPROTO_TCP, &of_c, 1);
+        set_service(f, "default/nodeport", &port, 1);
+        assert_answer(-1, "192.168.77.1", 80, udp, "pod-c 192.168.77.1");
+    }
+    set_service(f, "default/nodeport", NULL, 0);
+    ok(netlink_delete_link(-1, "second", ERR));
 }
 
 /* A UDP question from a port that was used before would meet its flow, which goes where it went then: each
@@ -285,13 +317,44 @@ static void test_contested(void **state)
     assert_refused(f->c.netns, "10.96.0.13", 80, false);
 }
 
+/* Nodes behind routers that drop pods' addresses: a node port leads through the tunnel, and back. */
+static void test_tunnel(void **state)
+{
+    struct fixture *f = *state;
+    int node = f->world->nodes[0].netns, far = f->world->nodes[1].netns;
+    struct net_endpoint endpoints[] = {endpoint(&f->b), endpoint(&f->c)};
+    for (int udp = 0; udp < 2; udp++) {
+        for (size_t i = 0; i < 2; i++) {
+            struct net_service_port port =
+                port_of("192.168.77.1", udp ? IPPROTO_UDP : IPPROTO_TCP, &endpoints[i], 1);
+            port.port = 30080;
+            const struct net_service service = {"default/nodeport", &port, 1};
+            services(f->world, 0, &service, 1); /* other nodes have ports of their own */
+            const char *sources[2][5] = {{"pod-b 10.244.1.2", "pod-b 192.168.77.1", "pod-b 192.168.77.254",
+                                          "pod-b 192.168.78.2", "pod-b 192.168.78.2"},
+                                         {"pod-c 10.244.1.2", "pod-c 10.244.1.1", "pod-c 10.244.1.1",
+                                          "pod-c 10.244.1.1", "pod-c 10.244.1.1"}};
+            int from[] = {f->a.netns, node, -1, far, f->c.netns};
+            for (size_t j = 0; j < COUNT_OF(from); j++)
+                assert_answer(from[j], "192.168.77.1", 30080, udp, sources[i][j]);
+        }
+        set_service(f, "default/nodeport", NULL, 0);
+        set_web(f, (const struct pod *[]){&f->c}, 1, NET_BALANCE_RANDOM, 0);
+        assert_answer(f->a.netns, VIP, 80, udp, "pod-c 10.244.1.2");
+        assert_answer(node, VIP, 80, udp, "pod-c 10.244.1.1");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reachable), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_outsider),  cmocka_unit_test(test_node_port),
-        cmocka_unit_test(test_balance),   cmocka_unit_test(test_round_robin_apart),
-        cmocka_unit_test(test_affinity),  cmocka_unit_test(test_contested),
+        cmocka_unit_test(test_reachable),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_outsider),    cmocka_unit_test(test_node_port),
+        cmocka_unit_test(test_balance),     cmocka_unit_test(test_round_robin_apart),
+        cmocka_unit_test(test_affinity),    cmocka_unit_test(test_contested),
+        cmocka_unit_test(test_second_link),
     };
-    return cmocka_run_group_tests_name("net services", tests, setup, teardown);
+    const struct CMUnitTest routed[] = {cmocka_unit_test(test_tunnel)};
+    int failed = cmocka_run_group_tests_name("net services", tests, setup, teardown);
+    return failed + cmocka_run_group_tests_name("net services, routed", routed, setup_routed, teardown);
 }

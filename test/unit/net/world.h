@@ -331,10 +331,14 @@ static inline struct world *world_new(bool routed)
     assert_int_equal(mount("none", "/mnt", "tmpfs", 0, NULL), 0); /* goes with the mount namespace */
     snprintf(world->directory, sizeof world->directory, "/mnt");
     ok(netlink_set_up(-1, "lo", true, ERR));
-    if (routed)
-        ok(net_sysctl(-1, "net/ipv4/ip_forward", "1", ERR));
     for (int i = 0; i < NODES; i++)
         world_node(world, i);
+    if (!routed)
+        return world;
+    ok(net_sysctl(-1, "net/ipv4/ip_forward", "1", ERR));
+    ok(net_sysctl(-1, "net/ipv4/conf/all/rp_filter", "1", ERR)); /* as routers of clouds: no pod's address */
+    for (int i = 0; i < NODES; i++)
+        ok(net_sysctl(world->nodes[i].netns, "net/ipv4/conf/all/rp_filter", "1", ERR));
     return world;
 }
 

@@ -715,6 +715,62 @@ static void test_deadline(void **state UNUSED)
     world_end(&w);
 }
 
+#define SERVICE(name, ip)                                                                                    \
+    "{\"metadata\":{\"name\":\"" name "\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"" ip          \
+    "\",\"selector\":{\"app\":\"p\"},\"ports\":[{\"port\":80,\"protocol\":\"TCP\"}]}}"
+
+static const char *node_ready(struct world *w, const char *field)
+{
+    json_each (c, json_at(server_get(&w->server, "nodes", "", "n1"), "status.conditions"))
+        if (str_eq(json_string(c, "type"), "Ready"))
+            return json_string_or(c, field, "");
+    return "";
+}
+
+/* Somebody flushes the rules of the machine, deletes routes or the node's address: the agent brings all back,
+ * when it is told and when only a change shows it; meanwhile the node says why it is not ready. */
+static void test_network_taken_away(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 23);
+    put_json(&w, "nodes",
+             "{\"metadata\":{\"name\":\"n2\"},\"spec\":{\"podCIDR\":\"10.244.2.0/24\"},\"status\":{"
+             "\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"10.0.0.2\"}]}}");
+    put_pod(&w, "p", "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}");
+    put_json(&w, "services", SERVICE("web", "10.96.0.20"));
+    run_ms(&w, 3000);
+    const struct fake_node *net = map_get(&w.net_world->nodes, "n1");
+    for (int told = 0; told < 2; told++) {
+        assert_true(fake_world_attached(w.net_world, "n1", "uid-p"));
+        assert_int_equal(net->services.count, 1 + (size_t)told);
+        assert_int_equal(net->n_peers, 1);
+        fake_world_lose(w.net_world, "n1", !told);
+        if (told)
+            break;
+        run_ms(&w, 1500);
+        put_json(&w, "services", SERVICE("more", "10.96.0.21"));
+        run_ms(&w, 1500);
+        assert_string_equal(node_ready(&w, "status"), "True");
+    }
+    put_json(&w, "services", SERVICE("third", "10.96.0.22"));
+    run_ms(&w, 1500);
+    assert_int_equal(net->services.count, 3);
+    assert_int_equal(net->n_peers, 1);
+    assert_string_equal(node_ready(&w, "status"), "True");
+
+    fake_world_fail(w.net_world, "n1", 4);
+    fake_world_lose(w.net_world, "n1", true);
+    run_ms(&w, 2500);
+    assert_string_equal(node_ready(&w, "status"), "False");
+    assert_non_null(strstr(node_ready(&w, "message"), "injected network failure"));
+    run_ms(&w, 4000);
+    assert_string_equal(node_ready(&w, "status"), "True");
+    assert_int_equal(net->services.count, 3);
+    assert_true(fake_world_attached(w.net_world, "n1", "uid-p"));
+    assert_string_equal(phase(&w, "p"), "Running");
+    world_end(&w);
+}
+
 int main(void)
 {
     json_init();
@@ -741,6 +797,7 @@ int main(void)
                                        cmocka_unit_test(test_deep_volumes),
                                        cmocka_unit_test(test_untrusted_server),
                                        cmocka_unit_test(test_kill_between_steps),
+                                       cmocka_unit_test(test_network_taken_away),
                                        cmocka_unit_test(test_faults)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
