@@ -160,7 +160,7 @@ static void add_conditions(const struct node_register *r, cJSON *status)
     unsigned pressure = atomic_load(&node->pressure);
     bool memory_low = pressure & NODE_PRESSURE_MEMORY, disk_low = pressure & NODE_PRESSURE_DISK;
     bool pids_low = pressure & NODE_PRESSURE_PIDS;
-    bool ready = (node->net_ready && node->listed) || is_starting_again(r);
+    bool ready = !node->distrust && ((node->net_ready && node->listed) || is_starting_again(r));
     cJSON *list = json_ensure_array(status, "conditions");
     add_condition(r, list, "MemoryPressure", memory_low,
                   memory_low ? "NodeHasInsufficientMemory" : "NodeHasSufficientMemory",
@@ -172,8 +172,12 @@ static void add_conditions(const struct node_register *r, cJSON *status)
     add_condition(
         r, list, "PIDPressure", pids_low, pids_low ? "NodeHasInsufficientPID" : "NodeHasSufficientPID",
         pids_low ? "the node's process numbers are nearly used up" : "the node has sufficient PID available");
-    add_condition(r, list, "Ready", ready, ready ? "NodeReady" : "NodeNotReady",
+    add_condition(r, list, "Ready", ready,
+                  ready            ? "NodeReady"
+                  : node->distrust ? "ServerWentBack"
+                                   : "NodeNotReady",
                   ready                     ? "the agent is posting ready status"
+                  : node->distrust          ? node->distrust
                   : !node->pod_range.prefix ? "the node has no pod range yet"
                   : !node->net_ready        ? "the network is not set up"
                                             : "the container runtime does not answer");
@@ -305,7 +309,8 @@ static cJSON *wanted_patch(const struct node_register *r)
 
 static void run(struct node_register *r)
 {
-    if (!r->node->synced || !r->node->connected)
+    bool distrust = r->node->distrust != NULL; /* only that is said then */
+    if ((!r->node->synced && !distrust) || !r->node->connected)
         return;
     if (r->busy) {
         r->again = true;
@@ -313,11 +318,11 @@ static void run(struct node_register *r)
     }
     r->again = false;
     if (!r->object) {
-        if (!r->seen)
+        if (!r->seen && !distrust)
             create(r);
         return;
     }
-    cJSON *patch = r->refused ? NULL : wanted_patch(r);
+    cJSON *patch = r->refused || distrust ? NULL : wanted_patch(r);
     if (patch) {
         cJSON *step = step_new(r, "patch");
         json_set_string(step, "resourceVersion", json_string(r->object, "metadata.resourceVersion"));
