@@ -454,15 +454,17 @@ static void copy_options(struct node *node, const struct node_options *options)
     o->cluster_domain = mem_strdup(options->cluster_domain ? options->cluster_domain : "cluster.local");
     o->sandbox_image = mem_strdup(options->sandbox_image);
     o->storage = mem_strdup(options->storage);
+    o->certificate_problem = mem_strdup(options->certificate_problem);
     node_settings_copy(&o->settings, &options->settings);
     node_register_capacity(o);
 }
 
 static void free_options(struct node_options *o)
 {
-    const char *texts[] = {o->name,          o->cluster,     o->directory, o->version,
-                           o->internal_ip,   o->dns_address, o->dns_spare, o->cluster_domain,
-                           o->sandbox_image, o->storage,     o->ca_pem,    o->persistent};
+    const char *texts[] = {
+        o->name,        o->cluster,    o->directory,          o->version,       o->internal_ip,
+        o->dns_address, o->dns_spare,  o->cluster_domain,     o->sandbox_image, o->storage,
+        o->ca_pem,      o->persistent, o->certificate_problem};
     for (size_t i = 0; i < COUNT_OF(texts); i++)
         free((char *)texts[i]);
     node_settings_fini(&o->settings);

@@ -26,6 +26,7 @@ struct node_register {
     bool refused; /* labels and taints of the settings: not tried again before they differ */
     bool busy, again, failed, seen; /* seen: it was there; who deletes it then wants the node to be out */
     bool images_known;
+    bool certificate_said;
     bool images_changed; /* while they were being asked for: the answer may be the older one */
     int64_t began_ms;
     struct ask *asking; /* under way to the runtime; outlives us */
@@ -406,6 +407,10 @@ static void ask_runtime(struct node_register *r)
 
 void node_register_synced(struct node_register *r)
 {
+    if (r->node->options.certificate_problem && r->object && !r->certificate_said) {
+        r->certificate_said = true;
+        node_event(r->node, "Warning", "CertificateNotRenewed", "%s", r->node->options.certificate_problem);
+    }
     ask_runtime(r);
     run(r);
 }

@@ -267,6 +267,7 @@ static int open_node(struct agent *a, struct err **err)
                                          .watch_pressure = true,
                                          .shares_machine = a->netns != NULL,
                                          .extensions = a->extensions,
+                                         .certificate_problem = a->identity.problem,
                                          .on_left = on_left,
                                          .on_left_arg = a};
     a->node = node_new(&options, err);

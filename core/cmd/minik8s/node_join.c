@@ -19,12 +19,14 @@
 #define JOIN_TARGET "/apis/minik8s.io/v1/join"
 #define RENEW_MS 3000 /* pods wait for the agent meanwhile */
 #define RENEW_AGAIN_NS (INT64_C(30) * 1000000000)
+#define UNREACHED_AGAIN_NS (INT64_C(600) * 1000000000) /* logs, exec and top of this node fail meanwhile */
 
 void node_identity_fini(struct node_identity *identity)
 {
     free(identity->ca_pem);
     free(identity->certificate_pem);
     free(identity->key_pem);
+    free(identity->problem);
     *identity = (struct node_identity){0};
 }
 
@@ -208,16 +210,22 @@ static void renew_if_due(const struct node_join_options *options, const char *pk
 {
     int64_t now = clock_wall_ns(&clock_system);
     auto_err err = NULL;
+    bool names_us = auth_pem_names(identity->certificate_pem, options->address);
     if (auth_pem_renewal(identity->certificate_pem, &identity->renew_ns, &err) == 0 &&
-        identity->renew_ns > now)
+        identity->renew_ns > now && names_us)
         return;
+    if (!names_us)
+        log_info("node", "the certificate is not for this machine's address, %s", options->address);
     if (!err && renew(options, pki, identity, &err) == 0 &&
         auth_pem_renewal(identity->certificate_pem, &identity->renew_ns, &err) == 0)
         return;
     log_warn("node", "%s", err_message(err));
+    identity->problem = mem_printf(
+        "%s%s", names_us ? "" : "the certificate is not for this machine's address: ", err_message(err));
     int64_t ends = now;
     auth_pem_expiry(identity->certificate_pem, &ends, NULL);
-    identity->renew_ns = now + (ends - now) / 3 + RENEW_AGAIN_NS;
+    int64_t wait_ns = (ends - now) / 3 + RENEW_AGAIN_NS;
+    identity->renew_ns = now + (names_us || wait_ns < UNREACHED_AGAIN_NS ? wait_ns : UNREACHED_AGAIN_NS);
 }
 
 int node_join(const struct node_join_options *options, struct node_identity *identity, struct err **err)

@@ -111,6 +111,9 @@ static void certificates_say_what_was_asked(void **state)
     assert_int_equal(verify(pem, auth_ca_pem(ca), "127.0.0.1", GNUTLS_KP_TLS_WWW_SERVER), 0);
     assert_int_not_equal(verify(pem, auth_ca_pem(ca), "other.example", GNUTLS_KP_TLS_WWW_SERVER), 0);
     assert_int_not_equal(verify(pem, auth_ca_pem(ca), NULL, GNUTLS_KP_TLS_WWW_CLIENT), 0);
+    assert_true(auth_pem_names(pem, "127.0.0.1") && auth_pem_names(pem, "server.example"));
+    assert_false(auth_pem_names(pem, "27.0.0.1") || auth_pem_names(pem, "127.0.0.10"));
+    assert_false(auth_pem_names(pem, "example") || auth_pem_names(pem, "") || auth_pem_names("", "server"));
     free(pem);
     free(key);
     const struct auth_subject nameless = {.common_name = "", .usage = AUTH_SERVER, .validity_ns = 1};
