@@ -25,6 +25,8 @@
 #define DNS_ADDRESS "169.254.20.10"
 #define DNS_SPARE "169.254.20.11"
 #define CLUSTER_DOMAIN "cluster.local"
+#define SERVICE_RANGE "10.96.0.0/16" /* of a cluster that did not say */
+#define POD_RANGE "10.244.0.0/16"
 #define POOL_THREADS 3 /* one may wait for an answer from outside (external names) */
 
 struct agent {
@@ -285,6 +287,35 @@ static int open_node(struct agent *a, struct err **err)
     return a->listener ? 0 : -1;
 }
 
+static bool same_range(const char *a, const char *b)
+{
+    struct net_cidr one, other;
+    return net_cidr_parse(a, &one, NULL) == 0 && net_cidr_parse(b, &other, NULL) == 0 &&
+           one.address.s_addr == other.address.s_addr && one.prefix == other.prefix;
+}
+
+/* The flag, else what the server said, else the default. */
+static int choose_range(const char *flag, const char **value, const char *told, const char *otherwise,
+                        struct err **err)
+{
+    if (*value && told && !same_range(*value, told))
+        return err_set(err, ERR_BAD_REQUEST,
+                       "--%s is %s, but the range of the cluster that this machine joined is %s: leave the "
+                       "flag out",
+                       flag, *value, told);
+    if (!*value)
+        *value = told ? told : otherwise;
+    return 0;
+}
+
+static int choose_ranges(struct agent *a, struct err **err)
+{
+    const struct node_identity *told = &a->identity;
+    if (choose_range("cluster-range", &a->cluster_range, told->pod_range, POD_RANGE, err) < 0)
+        return -1;
+    return choose_range("service-range", &a->service_range, told->service_range, SERVICE_RANGE, err);
+}
+
 static int make_paths(struct agent *a, struct err **err)
 {
     a->state = file_join(a->directory, "agent");
@@ -316,7 +347,7 @@ static int open_all(struct agent *a, struct err **err)
                                            .address = a->address,
                                            .token = a->token,
                                            .token_file = a->token_file};
-    if (node_join(&join, &a->identity, err) < 0)
+    if (node_join(&join, &a->identity, err) < 0 || choose_ranges(a, err) < 0)
         return -1;
     start_renewal(a);
     a->extensions = process_extensions(err);
@@ -436,8 +467,10 @@ static int read_command_line(struct agent *a, int argc, char **argv, struct err 
         {"images", OPTION_TEXT, &a->images, "folder of images that several nodes share"},
         {"oci-runtime", OPTION_TEXT, &a->oci_runtime, "crun or runc (default: what works here)"},
         {"cluster", OPTION_TEXT, &a->cluster, "name of the cluster in the containers' labels"},
-        {"service-range", OPTION_TEXT, &a->service_range, "virtual addresses of Services"},
-        {"cluster-range", OPTION_TEXT, &a->cluster_range, "addresses of all pods"},
+        {"service-range", OPTION_TEXT, &a->service_range,
+         "virtual addresses of Services (default: as the server says)"},
+        {"cluster-range", OPTION_TEXT, &a->cluster_range,
+         "addresses of all pods (default: as the server says)"},
         {"port", OPTION_INTEGER, &a->port, "port of the agent (default 10250)"},
         {"resolv-conf", OPTION_TEXT, &a->resolv_conf,
          "file with the servers to ask for names from outside (default /etc/resolv.conf)"},
@@ -456,10 +489,7 @@ static int read_command_line(struct agent *a, int argc, char **argv, struct err 
 
 int command_node(int argc, char **argv)
 {
-    struct agent a = {.resolv_conf = "/etc/resolv.conf",
-                      .cluster = "minik8s",
-                      .service_range = "10.96.0.0/16",
-                      .cluster_range = "10.244.0.0/16"};
+    struct agent a = {.resolv_conf = "/etc/resolv.conf", .cluster = "minik8s"};
     auto_err err = NULL;
     int code = 1;
     if (read_command_line(&a, argc, argv, &err) < 0) {

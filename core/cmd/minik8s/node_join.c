@@ -27,7 +27,34 @@ void node_identity_fini(struct node_identity *identity)
     free(identity->certificate_pem);
     free(identity->key_pem);
     free(identity->problem);
+    free(identity->pod_range);
+    free(identity->service_range);
     *identity = (struct node_identity){0};
+}
+
+/* What the server said of the cluster. A machine that joined earlier has no such file. */
+static void load_cluster(const char *pki, struct node_identity *identity)
+{
+    auto_free char *path = file_join(pki, "cluster.json");
+    if (!file_exists(path))
+        return;
+    auto_err err = NULL;
+    auto_free char *text = process_read(path, &err);
+    auto_json cluster = text ? json_parse(text, strlen(text), &err) : NULL;
+    if (err)
+        log_warn("node", "%s: %s", path, err_message(err));
+    identity->pod_range = mem_strdup(json_string(cluster, "podRange"));
+    identity->service_range = mem_strdup(json_string(cluster, "serviceRange"));
+}
+
+static int save_cluster(const char *pki, const struct node_identity *identity, struct err **err)
+{
+    auto_free char *path = file_join(pki, "cluster.json");
+    auto_json cluster = cJSON_CreateObject();
+    json_set_string(cluster, "podRange", identity->pod_range);
+    json_set_string(cluster, "serviceRange", identity->service_range);
+    auto_free char *text = json_print(cluster);
+    return file_write_durable(path, text, strlen(text), 0644, err);
 }
 
 static int load(const char *pki, struct node_identity *identity)
@@ -38,6 +65,7 @@ static int load(const char *pki, struct node_identity *identity)
     identity->ca_pem = process_read(ca, NULL);
     identity->certificate_pem = process_read(certificate, NULL);
     identity->key_pem = process_read(key, NULL);
+    load_cluster(pki, identity);
     int64_t ends;
     if (identity->ca_pem && identity->certificate_pem && identity->key_pem &&
         auth_pem_expiry(identity->certificate_pem, &ends, NULL) == 0 && ends > clock_wall_ns(&clock_system))
@@ -54,7 +82,8 @@ static int save(const char *pki, const struct node_identity *identity, struct er
     auto_free char *key = file_join(pki, "node.key");
     if (file_make_dirs(pki, 0700, err) < 0 ||
         file_write_durable(ca, identity->ca_pem, strlen(identity->ca_pem), 0644, err) < 0 ||
-        file_write_durable(key, identity->key_pem, strlen(identity->key_pem), 0600, err) < 0)
+        file_write_durable(key, identity->key_pem, strlen(identity->key_pem), 0600, err) < 0 ||
+        save_cluster(pki, identity, err) < 0)
         return -1;
     return file_write_durable(certificate, identity->certificate_pem, strlen(identity->certificate_pem), 0644,
                               err);
@@ -128,6 +157,8 @@ static int read_answer(const struct http_response *response, struct node_identit
     if (!certificate)
         return err_set(err, ERR_INTERNAL, "the server's answer to the join holds no certificate");
     identity->certificate_pem = mem_strdup(certificate);
+    identity->pod_range = mem_strdup(json_string(answer, "podRange"));
+    identity->service_range = mem_strdup(json_string(answer, "serviceRange"));
     return 0;
 }
 
