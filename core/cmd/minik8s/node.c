@@ -42,7 +42,7 @@ struct agent {
     struct loop *loop, *heartbeat_loop;
     pthread_t heartbeat_thread;
     bool heartbeat_running, left, again; /* left: take back what was made; again: begin anew */
-    struct loop_timer *renewal;
+    struct process_renewal *renewal;     /* pods go on while the agent starts again */
     struct loop_signals *signals;
     struct node_identity identity;
     struct http_client *http, *heartbeat_http;
@@ -144,22 +144,6 @@ static cJSON *parse_labels(const char *text)
         json_set_string(labels, key, equals ? equals + 1 : "");
     }
     return labels;
-}
-
-/* A new start takes the next certificate; pods go on meanwhile. */
-static void on_renewal_due(void *arg)
-{
-    struct agent *a = arg;
-    log_info("node", "starting again to renew the certificate");
-    a->again = true;
-    loop_stop(a->loop);
-}
-
-static void start_renewal(struct agent *a)
-{
-    int64_t wait_ms = (a->identity.renew_ns - clock_wall_ns(&clock_system)) / 1000000;
-    a->renewal = loop_timer_new(a->loop, on_renewal_due, a);
-    loop_timer_start(a->renewal, wait_ms > 1000 ? wait_ms : 1000);
 }
 
 static void on_left(void *arg, bool again)
@@ -349,7 +333,7 @@ static int open_all(struct agent *a, struct err **err)
                                            .token_file = a->token_file};
     if (node_join(&join, &a->identity, err) < 0 || choose_ranges(a, err) < 0)
         return -1;
-    start_renewal(a);
+    a->renewal = process_renewal_new(a->loop, a->identity.renew_ns, &a->again);
     a->extensions = process_extensions(err);
     if (!a->extensions)
         return -1;
@@ -390,7 +374,7 @@ static void close_all(struct agent *a)
         take_back(a);
     if (a->metrics)
         metrics_free(a->metrics);
-    loop_timer_free(a->renewal);
+    process_renewal_free(a->renewal);
     node_identity_fini(&a->identity);
     node_config_watch_free(a->watch);
     node_config_fini(&a->config);
@@ -505,9 +489,5 @@ int command_node(int argc, char **argv)
     }
     bool again = a.again;
     close_all(&a);
-    if (!again)
-        return code;
-    execv("/proc/self/exe", argv - 1); /* the program's own name stands before */
-    err_errno(&err, errno, "starting again");
-    return process_fail(err);
+    return again ? process_again(argv) : code;
 }

@@ -17,8 +17,7 @@
 
 #define SERVER_WAIT_MS 60000
 #define JOIN_TARGET "/apis/minik8s.io/v1/join"
-#define RENEW_MS 3000 /* pods wait for the agent meanwhile */
-#define RENEW_AGAIN_NS (INT64_C(30) * 1000000000)
+#define RENEW_MS 3000                                  /* pods wait for the agent meanwhile */
 #define UNREACHED_AGAIN_NS (INT64_C(600) * 1000000000) /* logs, exec and top of this node fail meanwhile */
 
 void node_identity_fini(struct node_identity *identity)
@@ -57,7 +56,8 @@ static int save_cluster(const char *pki, const struct node_identity *identity, s
     return file_write_durable(path, text, strlen(text), 0644, err);
 }
 
-static int load(const char *pki, struct node_identity *identity)
+/* *ended: when the certificate that is there ended; 0: there is none. */
+static int load(const char *pki, struct node_identity *identity, int64_t *ended)
 {
     auto_free char *ca = file_join(pki, "ca.crt");
     auto_free char *certificate = file_join(pki, "node.crt");
@@ -66,10 +66,12 @@ static int load(const char *pki, struct node_identity *identity)
     identity->certificate_pem = process_read(certificate, NULL);
     identity->key_pem = process_read(key, NULL);
     load_cluster(pki, identity);
-    int64_t ends;
-    if (identity->ca_pem && identity->certificate_pem && identity->key_pem &&
-        auth_pem_expiry(identity->certificate_pem, &ends, NULL) == 0 && ends > clock_wall_ns(&clock_system))
+    int64_t ends = 0;
+    bool whole = identity->ca_pem && identity->certificate_pem && identity->key_pem &&
+                 auth_pem_expiry(identity->certificate_pem, &ends, NULL) == 0;
+    if (whole && ends > clock_wall_ns(&clock_system))
         return 0;
+    *ended = whole ? ends : 0;
     node_identity_fini(identity);
     return -1;
 }
@@ -89,13 +91,25 @@ static int save(const char *pki, const struct node_identity *identity, struct er
                               err);
 }
 
-static char *find_token(const struct node_join_options *options, struct err **err)
+static char *find_token(const struct node_join_options *options, int64_t ended, struct err **err)
 {
     if (options->token)
         return mem_strdup(options->token);
-    if (!options->token_file || !file_exists(options->token_file)) {
+    bool file = options->token_file && file_exists(options->token_file);
+    if (!file && ended) {
+        char end[TIME_TEXT], now[TIME_TEXT];
+        time_print(ended, end);
+        time_print(clock_wall_ns(&clock_system), now);
         err_set(err, ERR_UNAUTHORIZED,
-                "this machine has not joined a cluster yet: give --token (see: minikubectl create token)");
+                "this machine's certificate ended at %s, and its clock says %s: set the clock if it is "
+                "wrong, else "
+                "join again with --token (see: minikubectl token create)",
+                end, now);
+        return NULL;
+    }
+    if (!file) {
+        err_set(err, ERR_UNAUTHORIZED,
+                "this machine has not joined a cluster yet: give --token (see: minikubectl token create)");
         return NULL;
     }
     char *text = process_read(options->token_file, err);
@@ -253,21 +267,21 @@ static void renew_if_due(const struct node_join_options *options, const char *pk
     log_warn("node", "%s", err_message(err));
     identity->problem = mem_printf(
         "%s%s", names_us ? "" : "the certificate is not for this machine's address: ", err_message(err));
-    int64_t ends = now;
-    auth_pem_expiry(identity->certificate_pem, &ends, NULL);
-    int64_t wait_ns = (ends - now) / 3 + RENEW_AGAIN_NS;
-    identity->renew_ns = now + (names_us || wait_ns < UNREACHED_AGAIN_NS ? wait_ns : UNREACHED_AGAIN_NS);
+    identity->renew_ns = process_renewal_retry(identity->certificate_pem);
+    if (!names_us && identity->renew_ns > now + UNREACHED_AGAIN_NS)
+        identity->renew_ns = now + UNREACHED_AGAIN_NS;
 }
 
 int node_join(const struct node_join_options *options, struct node_identity *identity, struct err **err)
 {
     auto_free char *pki = file_join(options->directory, "pki");
     *identity = (struct node_identity){0};
-    if (load(pki, identity) == 0) {
+    int64_t ended = 0;
+    if (load(pki, identity, &ended) == 0) {
         renew_if_due(options, pki, identity);
         return 0;
     }
-    auto_free char *token = find_token(options, err);
+    auto_free char *token = find_token(options, ended, err);
     if (!token)
         return -1;
     identity->ca_pem = options->ca ? process_read(options->ca, err) : shown_ca(options->server, token, err);
