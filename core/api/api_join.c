@@ -157,6 +157,8 @@ static void joined(struct joining *joining)
     json_set_string(answer, "ca", auth_ca_pem(auth_authority_ca(api->options.auth)));
     if (range)
         json_set_string(answer, "podCIDR", range);
+    json_set_string(answer, "podRange", api->options.pod_range); /* of the cluster: what its machines route */
+    json_set_string(answer, "serviceRange", api->options.service_range);
     log_info("api", "node %s has %s from %s", joining->name,
              joining->renews ? "renewed its certificate" : "joined", call->request->remote);
     joining_free(joining);

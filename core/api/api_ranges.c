@@ -265,20 +265,47 @@ int ranges_service(struct api_ranges *ranges, cJSON *service, const cJSON *old, 
 
 /* ---- Nodes ---- */
 
+/* The /24 networks that a pod range touches: a smaller one has the whole of its own. */
+static uint32_t pod_networks(uint32_t address, unsigned bits, uint32_t *first)
+{
+    *first = address >> (32 - POD_CIDR_BITS);
+    return bits < POD_CIDR_BITS ? 1u << (POD_CIDR_BITS - bits) : 1;
+}
+
+static int claim_pod_range(struct api_ranges *ranges, const char *cidr, struct grant *granted,
+                           struct err **err)
+{
+    const struct range *range = &ranges->of[RANGE_POD_CIDR];
+    uint32_t address = 0, first;
+    unsigned bits = 0;
+    if (parse_cidr(cidr, &address, &bits) < 0)
+        return err_add_cause(err, "FieldValueInvalid", "spec.podCIDR",
+                             "Invalid value: \"%.64s\": must be a CIDR", cidr);
+    uint32_t count = pod_networks(address, bits, &first);
+    if (!range->count)
+        return 0;
+    if (first < range->first || count > range->count || first - range->first > range->count - count)
+        return err_add_cause(err, "FieldValueInvalid", "spec.podCIDR",
+                             "Invalid value: \"%.64s\": is outside of the cluster's pod range, %s", cidr,
+                             ranges->text[RANGE_POD_CIDR]);
+    for (uint32_t i = 0; i < count; i++)
+        if (claim(ranges, RANGE_POD_CIDR, first + i, granted) < 0)
+            return err_add_cause(err, "FieldValueInvalid", "spec.podCIDR",
+                                 "Invalid value: \"%.64s\": another node has addresses in %u.%u.%u.0/%d",
+                                 cidr, (first + i) >> 16, (first + i) >> 8 & 255, (first + i) & 255,
+                                 POD_CIDR_BITS);
+    return 0;
+}
+
 int ranges_node(struct api_ranges *ranges, cJSON *node, struct grant *granted, struct err **err)
 {
     struct range *range = &ranges->of[RANGE_POD_CIDR];
     cJSON *spec = json_ensure_object(node, "spec");
     auto_free char *cidr = mem_strdup(json_string(spec, "podCIDR"));
     uint32_t value = 0;
-    unsigned bits = 0;
     if (!str_empty(cidr)) {
-        if (parse_cidr(cidr, &value, &bits) < 0)
-            return err_add_cause(err, "FieldValueInvalid", "spec.podCIDR",
-                                 "Invalid value: \"%.64s\": must be a CIDR", cidr);
-        if (range->count && bits == POD_CIDR_BITS && claim(ranges, RANGE_POD_CIDR, value >> 8, granted) < 0)
-            return err_add_cause(err, "FieldValueInvalid", "spec.podCIDR",
-                                 "Invalid value: \"%.64s\": is already another node's", cidr);
+        if (claim_pod_range(ranges, cidr, granted, err) < 0)
+            return -1;
     } else if (range->count) {
         if (take_next(ranges, RANGE_POD_CIDR, &value, granted) < 0)
             return err_set(err, ERR_UNAVAILABLE, "no pod range is left in %s", ranges->text[RANGE_POD_CIDR]);
@@ -320,8 +347,12 @@ void ranges_held(struct api_ranges *ranges, const char *resource, const cJSON *o
     } else if (str_eq(resource, "nodes")) {
         const char *cidr = json_string(object, "spec.podCIDR");
         if (cidr && !str_eq(cidr, json_string(except, "spec.podCIDR")) &&
-            parse_cidr(cidr, &value, &bits) == 0 && bits == POD_CIDR_BITS)
-            held_value(ranges, RANGE_POD_CIDR, value >> 8, grant);
+            parse_cidr(cidr, &value, &bits) == 0) {
+            uint32_t first, count = pod_networks(value, bits, &first);
+            const struct range *range = &ranges->of[RANGE_POD_CIDR];
+            for (uint32_t i = 0; range->count && i < count; i++)
+                held_value(ranges, RANGE_POD_CIDR, first + i, grant);
+        }
     }
 }
 

@@ -246,7 +246,7 @@ static int page_read(const struct call *call, struct list_page *page, struct err
     if (!str_empty(token)) {
         if (token_read(token, &page->first_revision, &page->after, err) < 0)
             return -1;
-        if (page->first_revision < store->ops->oldest_revision(store) ||
+        if (page->first_revision < store->ops->resume_revision(store) ||
             page->first_revision > store->ops->revision(store))
             return err_set(err, ERR_GONE,
                            "The provided continue parameter is too old to display a consistent list result. "

@@ -71,6 +71,8 @@ int auth_key_and_csr(const char *common_name, char **key_pem, char **csr_pem, st
 int auth_pem_expiry(const char *pem, int64_t *wall_ns, struct err **err);
 /* When a third of its validity is left: the time to get another one. */
 int auth_pem_renewal(const char *pem, int64_t *wall_ns, struct err **err);
+/* Whether the first certificate's alternative names hold this name or address, written as in a request. */
+bool auth_pem_names(const char *pem, const char *name);
 
 /* ---- tokens (token.c) ---- */
 char *auth_secret_new(const struct random *random); /* 32 random bytes in base64url; caller frees */

@@ -79,12 +79,9 @@ static bool add_name(gnutls_x509_crt_t certificate, const char *label, const cha
     return true;
 }
 
-/* The same of what is there. */
-static void describe_certificate(gnutls_x509_crt_t certificate, struct str *out)
+/* "SAN=…\n" each. */
+static void describe_names(gnutls_x509_crt_t certificate, struct str *out)
 {
-    add_name(certificate, "CN", GNUTLS_OID_X520_COMMON_NAME, 0, out);
-    for (unsigned i = 0; add_name(certificate, "O", GNUTLS_OID_X520_ORGANIZATION_NAME, i, out); i++)
-        continue;
     for (unsigned i = 0;; i++) {
         char name[512], text[INET6_ADDRSTRLEN];
         size_t len = sizeof name;
@@ -98,6 +95,15 @@ static void describe_certificate(gnutls_x509_crt_t certificate, struct str *out)
         str_add_n(out, address ? text : name, address ? strlen(text) : len);
         str_add_char(out, '\n');
     }
+}
+
+/* The same of what is there. */
+static void describe_certificate(gnutls_x509_crt_t certificate, struct str *out)
+{
+    add_name(certificate, "CN", GNUTLS_OID_X520_COMMON_NAME, 0, out);
+    for (unsigned i = 0; add_name(certificate, "O", GNUTLS_OID_X520_ORGANIZATION_NAME, i, out); i++)
+        continue;
+    describe_names(certificate, out);
     unsigned usage = 0;
     for (unsigned i = 0;; i++) {
         char oid[128];
@@ -108,6 +114,19 @@ static void describe_certificate(gnutls_x509_crt_t certificate, struct str *out)
         usage |= strcmp(oid, GNUTLS_KP_TLS_WWW_CLIENT) == 0 ? AUTH_CLIENT : 0;
     }
     str_addf(out, "usage=%u\n", usage);
+}
+
+bool auth_pem_names(const char *pem, const char *name)
+{
+    gnutls_x509_crt_t certificate;
+    if (import(pem, &certificate, NULL) < 0)
+        return false;
+    auto_str have = {0};
+    str_add_char(&have, '\n');
+    describe_names(certificate, &have);
+    gnutls_x509_crt_deinit(certificate);
+    auto_free char *line = mem_printf("\nSAN=%s\n", name);
+    return strstr(str_c(&have), line) != NULL;
 }
 
 static bool key_fits(gnutls_x509_crt_t certificate, const char *key_pem)

@@ -388,6 +388,7 @@ static void on_change(void *arg, const char *resource, const struct cache_item *
 static void on_list_complete(struct node *node, uint64_t revision)
 {
     node->synced = true;
+    free(steal(&node->distrust));
     if (revision > node->known_revision)
         node->known_revision = revision;
     map_each (entry, &node->pods) {
@@ -414,18 +415,27 @@ static void on_list_complete(struct node *node, uint64_t revision)
     node_register_synced(node->registration);
 }
 
+/* Said on the Node too: nobody reads an agent's log to learn why pods do not start. */
+static void distrust(struct node *node, uint64_t revision)
+{
+    node->trusted = false;
+    free(node->distrust);
+    node->distrust = mem_printf(
+        "the server's revision %llu is older than %llu, which this node has seen: its store was lost or is "
+        "an "
+        "older copy; nothing is started or removed until the server is newer, or the node joins anew",
+        (unsigned long long)revision, (unsigned long long)node->known_revision);
+    log_error("node", "%s", node->distrust);
+    node_register_update(node->registration);
+}
+
 static void on_event(void *arg, const struct client_event *event)
 {
     struct node *node = arg;
     if (!node->trusted)
         return;
     if (event->type == CLIENT_INITIAL_END && event->revision < node->known_revision) {
-        node->trusted = false;
-        log_error("node",
-                  "the server's revision %llu is older than %llu, which this node has seen: its store was "
-                  "lost or restored; "
-                  "nothing is removed",
-                  (unsigned long long)event->revision, (unsigned long long)node->known_revision);
+        distrust(node, event->revision);
         return;
     }
     if (event->revision > node->event_revision)
@@ -493,15 +503,17 @@ static void copy_options(struct node *node, const struct node_options *options)
     o->cluster_domain = mem_strdup(options->cluster_domain ? options->cluster_domain : "cluster.local");
     o->sandbox_image = mem_strdup(options->sandbox_image);
     o->storage = mem_strdup(options->storage);
+    o->certificate_problem = mem_strdup(options->certificate_problem);
     node_settings_copy(&o->settings, &options->settings);
     node_register_capacity(o);
 }
 
 static void free_options(struct node_options *o)
 {
-    const char *texts[] = {o->name,          o->cluster,     o->directory, o->version,
-                           o->internal_ip,   o->dns_address, o->dns_spare, o->cluster_domain,
-                           o->sandbox_image, o->storage,     o->ca_pem,    o->persistent};
+    const char *texts[] = {
+        o->name,        o->cluster,    o->directory,          o->version,       o->internal_ip,
+        o->dns_address, o->dns_spare,  o->cluster_domain,     o->sandbox_image, o->storage,
+        o->ca_pem,      o->persistent, o->certificate_problem};
     for (size_t i = 0; i < COUNT_OF(texts); i++)
         free((char *)texts[i]);
     node_settings_fini(&o->settings);
@@ -608,6 +620,7 @@ void node_free(struct node *node)
     cache_free(node->cache);
     ipam_free(node->ipam);
     free(node->net_problem);
+    free(node->distrust);
     free(node->cluster_id);
     free_options(&node->options);
     free(node);

@@ -178,6 +178,7 @@ struct node_options {
     bool watch_pressure; /* report memory, disk and PIDs that run short (simulations do not) */
     bool shares_machine; /* with other agents: its usage is that of its own containers */
     const struct node_extension *const *extensions; /* NULL-terminated, or NULL */
+    const char *certificate_problem; /* said once as an Event of the Node; NULL: nothing is wrong */
     /* The Node object was deleted and its pods have ended; or (again) it has another pod range than this
      * machine was set up for. The caller ends the agent, takes back what it made on the machine and, if
      * again, starts anew. */

@@ -181,6 +181,7 @@ struct node {
                              answer */
     struct loop_timer *list_retry;
     bool connected, trusted, synced; /* trusted: the stream is of our cluster; synced: its list is complete */
+    char *distrust; /* why nothing is taken from a server of this cluster; NULL: nothing is wrong */
     char *cluster_id;
     uint64_t known_revision; /* newest that the disk knows of */
     uint64_t drain_revision; /* status.revision of the Drain object */

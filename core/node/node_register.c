@@ -26,6 +26,7 @@ struct node_register {
     bool refused; /* labels and taints of the settings: not tried again before they differ */
     bool busy, again, failed, seen; /* seen: it was there; who deletes it then wants the node to be out */
     bool images_known;
+    bool certificate_said;
     bool images_changed; /* while they were being asked for: the answer may be the older one */
     int64_t began_ms;
     struct ask *asking; /* under way to the runtime; outlives us */
@@ -160,7 +161,7 @@ static void add_conditions(const struct node_register *r, cJSON *status)
     unsigned pressure = atomic_load(&node->pressure);
     bool memory_low = pressure & NODE_PRESSURE_MEMORY, disk_low = pressure & NODE_PRESSURE_DISK;
     bool pids_low = pressure & NODE_PRESSURE_PIDS;
-    bool ready = (node->net_ready && node->listed) || is_starting_again(r);
+    bool ready = !node->distrust && ((node->net_ready && node->listed) || is_starting_again(r));
     auto_free char *problem = mem_printf("the network is not set up%s%s", node->net_problem ? ": " : "",
                                          node->net_problem ? node->net_problem : "");
     cJSON *list = json_ensure_array(status, "conditions");
@@ -174,8 +175,12 @@ static void add_conditions(const struct node_register *r, cJSON *status)
     add_condition(
         r, list, "PIDPressure", pids_low, pids_low ? "NodeHasInsufficientPID" : "NodeHasSufficientPID",
         pids_low ? "the node's process numbers are nearly used up" : "the node has sufficient PID available");
-    add_condition(r, list, "Ready", ready, ready ? "NodeReady" : "NodeNotReady",
+    add_condition(r, list, "Ready", ready,
+                  ready            ? "NodeReady"
+                  : node->distrust ? "ServerWentBack"
+                                   : "NodeNotReady",
                   ready                     ? "the agent is posting ready status"
+                  : node->distrust          ? node->distrust
                   : !node->pod_range.prefix ? "the node has no pod range yet"
                   : !node->net_ready        ? problem
                                             : "the container runtime does not answer");
@@ -307,7 +312,8 @@ static cJSON *wanted_patch(const struct node_register *r)
 
 static void run(struct node_register *r)
 {
-    if (!r->node->synced || !r->node->connected)
+    bool distrust = r->node->distrust != NULL; /* only that is said then */
+    if ((!r->node->synced && !distrust) || !r->node->connected)
         return;
     if (r->busy) {
         r->again = true;
@@ -315,11 +321,11 @@ static void run(struct node_register *r)
     }
     r->again = false;
     if (!r->object) {
-        if (!r->seen)
+        if (!r->seen && !distrust)
             create(r);
         return;
     }
-    cJSON *patch = r->refused ? NULL : wanted_patch(r);
+    cJSON *patch = r->refused || distrust ? NULL : wanted_patch(r);
     if (patch) {
         cJSON *step = step_new(r, "patch");
         json_set_string(step, "resourceVersion", json_string(r->object, "metadata.resourceVersion"));
@@ -403,6 +409,10 @@ static void ask_runtime(struct node_register *r)
 
 void node_register_synced(struct node_register *r)
 {
+    if (r->node->options.certificate_problem && r->object && !r->certificate_said) {
+        r->certificate_said = true;
+        node_event(r->node, "Warning", "CertificateNotRenewed", "%s", r->node->options.certificate_problem);
+    }
     ask_runtime(r);
     run(r);
 }

@@ -175,12 +175,16 @@ struct store_ops {
     int (*former)(struct store *store, uint64_t revision, struct store_object *object, struct err **err);
     uint64_t (*revision)(struct store *store);        /* last revision given out and visible */
     uint64_t (*oldest_revision)(struct store *store); /* log_read(after >= this) works */
+    /* Whoever has followed the store up to an earlier one must begin anew: its events are gone from the log,
+     * or the store went back to a copy since, and what was seen between never was. */
+    uint64_t (*resume_revision)(struct store *store);
     uint64_t (*boot_revision)(
         struct store *store); /* first revision of this process: volatile watches before it get 410 */
     const char *(*cluster_id)(struct store *store);
     void (*set_on_commit)(struct store *store, store_on_commit *on_commit,
-                          void *arg);                                       /* before the first submit */
-    int (*backup)(struct store *store, const char *path, struct err **err); /* consistent copy, live */
+                          void *arg); /* before the first submit */
+    /* A consistent copy, live. A store that is opened on it begins above all revisions of this one. */
+    int (*backup)(struct store *store, const char *path, struct err **err);
     void (*close)(struct store *store); /* finishes queued writes, frees */
 };
 struct store {

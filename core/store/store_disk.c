@@ -21,6 +21,7 @@
 
 #define DEFAULT_MAP_BYTES ((size_t)64 << 30)
 #define META_KEY "meta"
+#define RESTORED_KEY "restored" /* 0 in a copy that no store was opened on; absent: this is no copy */
 
 int disk_error(struct err **err, int rc, const char *what)
 {
@@ -132,6 +133,71 @@ static int disk_new_meta(struct store_lmdb *store, MDB_txn *txn, const struct ra
     return disk_put_meta(store, txn, &store->meta);
 }
 
+static int put_restored(MDB_txn *txn, MDB_dbi dbi, uint64_t revision)
+{
+    MDB_val key = {strlen(RESTORED_KEY), RESTORED_KEY}, value = {sizeof(revision), &revision};
+    return mdb_put(txn, dbi, &key, &value, 0);
+}
+
+/* Others have seen revisions that came after the copy, and the same copy may serve again later: the clock,
+ * not only a step, takes this start above all that any start before it gave out. */
+static int disk_restore(struct store_lmdb *store, MDB_txn *txn)
+{
+    int64_t seconds = clock_wall_ns(&store->clock) / 1000000000 - RESTORE_EPOCH;
+    uint64_t by_clock = seconds > 0 ? (uint64_t)seconds * RESTORE_RATE : 0;
+    uint64_t by_step = store->meta.high_water + RESTORE_STEP;
+    store->meta.high_water = by_clock > by_step ? by_clock : by_step;
+    store->restored = store->meta.high_water + 1;
+    int rc = disk_put_meta(store, txn, &store->meta);
+    return rc == 0 ? put_restored(txn, store->main_dbi, store->restored) : rc;
+}
+
+static int disk_load_restored(struct store_lmdb *store, MDB_txn *txn)
+{
+    MDB_val key = {strlen(RESTORED_KEY), RESTORED_KEY}, value;
+    int rc = mdb_get(txn, store->main_dbi, &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    if (value.mv_size != sizeof(store->restored))
+        return MDB_CORRUPTED;
+    memcpy(&store->restored, value.mv_data, sizeof(store->restored));
+    return store->restored ? 0 : disk_restore(store, txn);
+}
+
+static int mark_copy(MDB_env *env, size_t map_bytes, const char *path)
+{
+    MDB_txn *txn = NULL;
+    MDB_dbi dbi;
+    int rc = mdb_env_set_mapsize(env, map_bytes);
+    if (rc == 0)
+        rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
+    if (rc == 0)
+        rc = mdb_txn_begin(env, NULL, 0, &txn);
+    if (rc != 0)
+        return rc;
+    rc = mdb_dbi_open(txn, NULL, 0, &dbi);
+    if (rc == 0)
+        rc = put_restored(txn, dbi, 0);
+    if (rc == 0)
+        return mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+/* Whoever opens the copy at path knows that it is one. */
+int disk_mark_copy(struct store_lmdb *store, const char *path, struct err **err)
+{
+    MDB_envinfo info = {0};
+    MDB_env *copy = NULL;
+    mdb_env_info(store->env, &info);
+    int rc = mdb_env_create(&copy);
+    if (rc == 0) {
+        rc = mark_copy(copy, info.me_mapsize, path);
+        mdb_env_close(copy);
+    }
+    return rc == 0 ? 0 : disk_error(err, rc, path);
+}
+
 /* Opens the databases and reads, or makes, the meta record. *made: the store is new. */
 static int disk_load(struct store_lmdb *store, const struct random *random, bool *made, struct err **err)
 {
@@ -155,6 +221,8 @@ static int disk_load(struct store_lmdb *store, const struct random *random, bool
         rc = disk_open_databases(store, txn);
     if (rc == 0 && *made)
         rc = disk_new_meta(store, txn, random);
+    if (rc == 0)
+        rc = disk_load_restored(store, txn);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return disk_error(err, rc, store->path);

@@ -2,7 +2,8 @@
  * store_lmdb: opening and closing the embedded store, and its vtable.
  *
  * The revision of a start is one above the persisted high-water mark, so that no revision of an earlier
- * process, stored or volatile, comes again (contract 7).
+ * process, stored or volatile, comes again (contract 7). The first start from a copy jumps far past it, as
+ * the process that went on after the copy was made has given out more.
  */
 #include "store/store_lmdb.h"
 
@@ -27,6 +28,12 @@ static uint64_t lmdb_revision(struct store *base)
 static uint64_t lmdb_oldest_revision(struct store *base)
 {
     return atomic_load(&lmdb_of(base)->oldest);
+}
+
+static uint64_t lmdb_resume_revision(struct store *base)
+{
+    uint64_t oldest = lmdb_oldest_revision(base), restored = lmdb_of(base)->restored;
+    return oldest > restored ? oldest : restored;
 }
 
 static uint64_t lmdb_boot_revision(struct store *base)
@@ -54,6 +61,10 @@ static int lmdb_backup(struct store *base, const char *path, struct err **err)
         if (rc != EEXIST)
             unlink(path);
         return disk_error(err, rc, path);
+    }
+    if (disk_mark_copy(store, path, err) != 0) {
+        unlink(path);
+        return -1;
     }
     auto_fd fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0)
@@ -136,6 +147,7 @@ static const struct store_ops lmdb_ops = {
     .former = read_former,
     .revision = lmdb_revision,
     .oldest_revision = lmdb_oldest_revision,
+    .resume_revision = lmdb_resume_revision,
     .boot_revision = lmdb_boot_revision,
     .cluster_id = lmdb_cluster_id,
     .set_on_commit = lmdb_set_on_commit,

@@ -69,6 +69,11 @@ struct store_meta {
     uint64_t log_events, log_bytes;
 };
 
+#define RESTORE_STEP 1000000000 /* revisions that a store jumps at least when it goes back to a copy */
+#define RESTORE_RATE 100000     /* revisions a second, above what any store gives out in the long run */
+#define RESTORE_EPOCH                                                                                        \
+    1735689600 /* 2025: what is counted from here stays below 10^14, which Lua prints exactly */
+
 #define RECORD_PREVIOUS_NONE 0xffff
 #define RECORD_PREVIOUS_SAME 0xfffe
 
@@ -102,7 +107,8 @@ struct store_lmdb {
     int lock_fd;
     char *path;
     uint64_t boot_revision;
-    atomic_bool dead; /* after a fatal error: writes fail, reads go on */
+    uint64_t restored; /* revision at which the store last went back to a copy; 0: never */
+    atomic_bool dead;  /* after a fatal error: writes fail, reads go on */
 
     pthread_mutex_t lock; /* guards the queue and the waiting */
     pthread_cond_t queued, published;
@@ -136,6 +142,7 @@ struct store_lmdb {
 
 int disk_open(struct store_lmdb *store, const struct store_lmdb_options *options, struct err **err);
 void disk_close(struct store_lmdb *store);
+int disk_mark_copy(struct store_lmdb *store, const char *path, struct err **err);
 int disk_error(struct err **err, int rc, const char *what);
 void disk_fatal(struct store_lmdb *store, const char *what, int rc);
 int disk_put_meta(struct store_lmdb *store, MDB_txn *txn, const struct store_meta *meta);

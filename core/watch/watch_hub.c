@@ -335,7 +335,7 @@ static struct watch_reader *reader_new(struct watch_hub *hub, const struct watch
 static int open_check(struct watch_reader *reader, uint64_t from, struct err **err)
 {
     struct store *store = reader->hub->store;
-    unsigned long long newest = store->ops->revision(store), oldest = store->ops->oldest_revision(store);
+    unsigned long long newest = store->ops->revision(store), oldest = store->ops->resume_revision(store);
     if (from > newest)
         return err_set(err, ERR_GONE, "revision %llu is newer than the newest, %llu",
                        (unsigned long long)from, newest);

@@ -19,7 +19,7 @@ return {
     description = "A machine that runs pods.",
     properties = {
       spec = { type = "object", description = "Desired state.", properties = {
-        podCIDR = { type = "string", format = "cidr", description = "Range of the addresses of its pods; given by the server if empty, cannot be changed." },
+        podCIDR = { type = "string", format = "cidr", description = "Range of the addresses of its pods, within the cluster's pod range; it may share no /24 with another node's. Given by the server if empty, cannot be changed." },
         podCIDRs = { type = "list", ["x-kubernetes-list-type"] = "set", items = { type = "string", format = "cidr" }, description = "The same as a list." },
         providerID = { type = "string", description = "Identity at a provider of machines." },
         unschedulable = { type = "boolean", zeroUnset = true, description = "New pods are kept off (cordon)." },

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "auth/auth.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "client/client.h"
@@ -10,6 +11,8 @@
 #include "process.h"
 #include "script/script.h"
 
+#define SERVER_FIRST_NS                                                                                      \
+    (INT64_C(1) * 1000000000) /* it writes the manager's next certificate at its own renewal */
 #define AGENT "minik8s-manager/" MINIK8S_VERSION
 
 struct manager {
@@ -21,7 +24,8 @@ struct manager {
     struct http_client *http;
     struct plugins *plugins;
     struct script_manager *script;
-    bool failed;
+    struct process_renewal *renewal;
+    bool failed, again;
 };
 
 static void on_fatal(void *arg, const char *reason)
@@ -41,12 +45,27 @@ static struct http_client *user_client(void *arg, const char *token, struct err 
     return http_client_curl_new(m->loop, &options, err);
 }
 
+/* The server renews the certificate in the kubeconfig when it is due; a new start reads it. */
+static int start_renewal(struct manager *m, struct err **err)
+{
+    int64_t renew_ns;
+    if (!m->config.certificate_pem)
+        return 0;
+    if (auth_pem_renewal(m->config.certificate_pem, &renew_ns, err) < 0)
+        return err_wrap(err, "%s", m->kubeconfig);
+    renew_ns += SERVER_FIRST_NS;
+    if (renew_ns < clock_wall_ns(&clock_system))
+        renew_ns = process_renewal_retry(m->config.certificate_pem);
+    m->renewal = process_renewal_new(m->loop, renew_ns, &m->again);
+    return 0;
+}
+
 static int open_all(struct manager *m, struct err **err)
 {
     m->loop = loop_new(err);
     if (!m->loop || !(m->signals = process_stop_on_signals(m->loop, err)))
         return -1;
-    if (kubeconfig_load(m->kubeconfig, &m->config, err) < 0)
+    if (kubeconfig_load(m->kubeconfig, &m->config, err) < 0 || start_renewal(m, err) < 0)
         return -1;
     const struct http_client_options http = {.base_url = m->config.server,
                                              .ca_pem = m->config.ca_pem,
@@ -116,8 +135,10 @@ int command_manager(int argc, char **argv)
     if (m.http)
         m.http->ops->free(m.http);
     kubeconfig_fini(&m.config);
+    process_renewal_free(m.renewal);
     if (m.signals)
         loop_signals_remove(m.signals);
+    bool again = m.again;
     loop_free(m.loop);
-    return code;
+    return again ? process_again(argv) : code;
 }

@@ -25,6 +25,8 @@
 #define DNS_ADDRESS "169.254.20.10"
 #define DNS_SPARE "169.254.20.11"
 #define CLUSTER_DOMAIN "cluster.local"
+#define SERVICE_RANGE "10.96.0.0/16" /* of a cluster that did not say */
+#define POD_RANGE "10.244.0.0/16"
 #define POOL_THREADS 3 /* one may wait for an answer from outside (external names) */
 
 struct agent {
@@ -40,7 +42,7 @@ struct agent {
     struct loop *loop, *heartbeat_loop;
     pthread_t heartbeat_thread;
     bool heartbeat_running, left, again; /* left: take back what was made; again: begin anew */
-    struct loop_timer *renewal;
+    struct process_renewal *renewal;     /* pods go on while the agent starts again */
     struct loop_signals *signals;
     struct node_identity identity;
     struct http_client *http, *heartbeat_http;
@@ -142,22 +144,6 @@ static cJSON *parse_labels(const char *text)
         json_set_string(labels, key, equals ? equals + 1 : "");
     }
     return labels;
-}
-
-/* A new start takes the next certificate; pods go on meanwhile. */
-static void on_renewal_due(void *arg)
-{
-    struct agent *a = arg;
-    log_info("node", "starting again to renew the certificate");
-    a->again = true;
-    loop_stop(a->loop);
-}
-
-static void start_renewal(struct agent *a)
-{
-    int64_t wait_ms = (a->identity.renew_ns - clock_wall_ns(&clock_system)) / 1000000;
-    a->renewal = loop_timer_new(a->loop, on_renewal_due, a);
-    loop_timer_start(a->renewal, wait_ms > 1000 ? wait_ms : 1000);
 }
 
 static void on_left(void *arg, bool again)
@@ -267,6 +253,7 @@ static int open_node(struct agent *a, struct err **err)
                                          .watch_pressure = true,
                                          .shares_machine = a->netns != NULL,
                                          .extensions = a->extensions,
+                                         .certificate_problem = a->identity.problem,
                                          .on_left = on_left,
                                          .on_left_arg = a};
     a->node = node_new(&options, err);
@@ -282,6 +269,35 @@ static int open_node(struct agent *a, struct err **err)
                                                .handler_arg = a->node};
     a->listener = http_server_new(&listen, err);
     return a->listener ? 0 : -1;
+}
+
+static bool same_range(const char *a, const char *b)
+{
+    struct net_cidr one, other;
+    return net_cidr_parse(a, &one, NULL) == 0 && net_cidr_parse(b, &other, NULL) == 0 &&
+           one.address.s_addr == other.address.s_addr && one.prefix == other.prefix;
+}
+
+/* The flag, else what the server said, else the default. */
+static int choose_range(const char *flag, const char **value, const char *told, const char *otherwise,
+                        struct err **err)
+{
+    if (*value && told && !same_range(*value, told))
+        return err_set(err, ERR_BAD_REQUEST,
+                       "--%s is %s, but the range of the cluster that this machine joined is %s: leave the "
+                       "flag out",
+                       flag, *value, told);
+    if (!*value)
+        *value = told ? told : otherwise;
+    return 0;
+}
+
+static int choose_ranges(struct agent *a, struct err **err)
+{
+    const struct node_identity *told = &a->identity;
+    if (choose_range("cluster-range", &a->cluster_range, told->pod_range, POD_RANGE, err) < 0)
+        return -1;
+    return choose_range("service-range", &a->service_range, told->service_range, SERVICE_RANGE, err);
 }
 
 static int make_paths(struct agent *a, struct err **err)
@@ -315,9 +331,9 @@ static int open_all(struct agent *a, struct err **err)
                                            .address = a->address,
                                            .token = a->token,
                                            .token_file = a->token_file};
-    if (node_join(&join, &a->identity, err) < 0)
+    if (node_join(&join, &a->identity, err) < 0 || choose_ranges(a, err) < 0)
         return -1;
-    start_renewal(a);
+    a->renewal = process_renewal_new(a->loop, a->identity.renew_ns, &a->again);
     a->extensions = process_extensions(err);
     if (!a->extensions)
         return -1;
@@ -358,7 +374,7 @@ static void close_all(struct agent *a)
         take_back(a);
     if (a->metrics)
         metrics_free(a->metrics);
-    loop_timer_free(a->renewal);
+    process_renewal_free(a->renewal);
     node_identity_fini(&a->identity);
     node_config_watch_free(a->watch);
     node_config_fini(&a->config);
@@ -435,8 +451,10 @@ static int read_command_line(struct agent *a, int argc, char **argv, struct err 
         {"images", OPTION_TEXT, &a->images, "folder of images that several nodes share"},
         {"oci-runtime", OPTION_TEXT, &a->oci_runtime, "crun or runc (default: what works here)"},
         {"cluster", OPTION_TEXT, &a->cluster, "name of the cluster in the containers' labels"},
-        {"service-range", OPTION_TEXT, &a->service_range, "virtual addresses of Services"},
-        {"cluster-range", OPTION_TEXT, &a->cluster_range, "addresses of all pods"},
+        {"service-range", OPTION_TEXT, &a->service_range,
+         "virtual addresses of Services (default: as the server says)"},
+        {"cluster-range", OPTION_TEXT, &a->cluster_range,
+         "addresses of all pods (default: as the server says)"},
         {"port", OPTION_INTEGER, &a->port, "port of the agent (default 10250)"},
         {"resolv-conf", OPTION_TEXT, &a->resolv_conf,
          "file with the servers to ask for names from outside (default /etc/resolv.conf)"},
@@ -455,10 +473,7 @@ static int read_command_line(struct agent *a, int argc, char **argv, struct err 
 
 int command_node(int argc, char **argv)
 {
-    struct agent a = {.resolv_conf = "/etc/resolv.conf",
-                      .cluster = "minik8s",
-                      .service_range = "10.96.0.0/16",
-                      .cluster_range = "10.244.0.0/16"};
+    struct agent a = {.resolv_conf = "/etc/resolv.conf", .cluster = "minik8s"};
     auto_err err = NULL;
     int code = 1;
     if (read_command_line(&a, argc, argv, &err) < 0) {
@@ -474,9 +489,5 @@ int command_node(int argc, char **argv)
     }
     bool again = a.again;
     close_all(&a);
-    if (!again)
-        return code;
-    execv("/proc/self/exe", argv - 1); /* the program's own name stands before */
-    err_errno(&err, errno, "starting again");
-    return process_fail(err);
+    return again ? process_again(argv) : code;
 }

@@ -17,18 +17,47 @@
 
 #define SERVER_WAIT_MS 60000
 #define JOIN_TARGET "/apis/minik8s.io/v1/join"
-#define RENEW_MS 3000 /* pods wait for the agent meanwhile */
-#define RENEW_AGAIN_NS (INT64_C(30) * 1000000000)
+#define RENEW_MS 3000                                  /* pods wait for the agent meanwhile */
+#define UNREACHED_AGAIN_NS (INT64_C(600) * 1000000000) /* logs, exec and top of this node fail meanwhile */
 
 void node_identity_fini(struct node_identity *identity)
 {
     free(identity->ca_pem);
     free(identity->certificate_pem);
     free(identity->key_pem);
+    free(identity->problem);
+    free(identity->pod_range);
+    free(identity->service_range);
     *identity = (struct node_identity){0};
 }
 
-static int load(const char *pki, struct node_identity *identity)
+/* What the server said of the cluster. A machine that joined earlier has no such file. */
+static void load_cluster(const char *pki, struct node_identity *identity)
+{
+    auto_free char *path = file_join(pki, "cluster.json");
+    if (!file_exists(path))
+        return;
+    auto_err err = NULL;
+    auto_free char *text = process_read(path, &err);
+    auto_json cluster = text ? json_parse(text, strlen(text), &err) : NULL;
+    if (err)
+        log_warn("node", "%s: %s", path, err_message(err));
+    identity->pod_range = mem_strdup(json_string(cluster, "podRange"));
+    identity->service_range = mem_strdup(json_string(cluster, "serviceRange"));
+}
+
+static int save_cluster(const char *pki, const struct node_identity *identity, struct err **err)
+{
+    auto_free char *path = file_join(pki, "cluster.json");
+    auto_json cluster = cJSON_CreateObject();
+    json_set_string(cluster, "podRange", identity->pod_range);
+    json_set_string(cluster, "serviceRange", identity->service_range);
+    auto_free char *text = json_print(cluster);
+    return file_write_durable(path, text, strlen(text), 0644, err);
+}
+
+/* *ended: when the certificate that is there ended; 0: there is none. */
+static int load(const char *pki, struct node_identity *identity, int64_t *ended)
 {
     auto_free char *ca = file_join(pki, "ca.crt");
     auto_free char *certificate = file_join(pki, "node.crt");
@@ -36,10 +65,13 @@ static int load(const char *pki, struct node_identity *identity)
     identity->ca_pem = process_read(ca, NULL);
     identity->certificate_pem = process_read(certificate, NULL);
     identity->key_pem = process_read(key, NULL);
-    int64_t ends;
-    if (identity->ca_pem && identity->certificate_pem && identity->key_pem &&
-        auth_pem_expiry(identity->certificate_pem, &ends, NULL) == 0 && ends > clock_wall_ns(&clock_system))
+    load_cluster(pki, identity);
+    int64_t ends = 0;
+    bool whole = identity->ca_pem && identity->certificate_pem && identity->key_pem &&
+                 auth_pem_expiry(identity->certificate_pem, &ends, NULL) == 0;
+    if (whole && ends > clock_wall_ns(&clock_system))
         return 0;
+    *ended = whole ? ends : 0;
     node_identity_fini(identity);
     return -1;
 }
@@ -52,19 +84,32 @@ static int save(const char *pki, const struct node_identity *identity, struct er
     auto_free char *key = file_join(pki, "node.key");
     if (file_make_dirs(pki, 0700, err) < 0 ||
         file_write_durable(ca, identity->ca_pem, strlen(identity->ca_pem), 0644, err) < 0 ||
-        file_write_durable(key, identity->key_pem, strlen(identity->key_pem), 0600, err) < 0)
+        file_write_durable(key, identity->key_pem, strlen(identity->key_pem), 0600, err) < 0 ||
+        save_cluster(pki, identity, err) < 0)
         return -1;
     return file_write_durable(certificate, identity->certificate_pem, strlen(identity->certificate_pem), 0644,
                               err);
 }
 
-static char *find_token(const struct node_join_options *options, struct err **err)
+static char *find_token(const struct node_join_options *options, int64_t ended, struct err **err)
 {
     if (options->token)
         return mem_strdup(options->token);
-    if (!options->token_file || !file_exists(options->token_file)) {
+    bool file = options->token_file && file_exists(options->token_file);
+    if (!file && ended) {
+        char end[TIME_TEXT], now[TIME_TEXT];
+        time_print(ended, end);
+        time_print(clock_wall_ns(&clock_system), now);
         err_set(err, ERR_UNAUTHORIZED,
-                "this machine has not joined a cluster yet: give --token (see: minikubectl create token)");
+                "this machine's certificate ended at %s, and its clock says %s: set the clock if it is "
+                "wrong, else "
+                "join again with --token (see: minikubectl token create)",
+                end, now);
+        return NULL;
+    }
+    if (!file) {
+        err_set(err, ERR_UNAUTHORIZED,
+                "this machine has not joined a cluster yet: give --token (see: minikubectl token create)");
         return NULL;
     }
     char *text = process_read(options->token_file, err);
@@ -126,6 +171,8 @@ static int read_answer(const struct http_response *response, struct node_identit
     if (!certificate)
         return err_set(err, ERR_INTERNAL, "the server's answer to the join holds no certificate");
     identity->certificate_pem = mem_strdup(certificate);
+    identity->pod_range = mem_strdup(json_string(answer, "podRange"));
+    identity->service_range = mem_strdup(json_string(answer, "serviceRange"));
     return 0;
 }
 
@@ -208,27 +255,33 @@ static void renew_if_due(const struct node_join_options *options, const char *pk
 {
     int64_t now = clock_wall_ns(&clock_system);
     auto_err err = NULL;
+    bool names_us = auth_pem_names(identity->certificate_pem, options->address);
     if (auth_pem_renewal(identity->certificate_pem, &identity->renew_ns, &err) == 0 &&
-        identity->renew_ns > now)
+        identity->renew_ns > now && names_us)
         return;
+    if (!names_us)
+        log_info("node", "the certificate is not for this machine's address, %s", options->address);
     if (!err && renew(options, pki, identity, &err) == 0 &&
         auth_pem_renewal(identity->certificate_pem, &identity->renew_ns, &err) == 0)
         return;
     log_warn("node", "%s", err_message(err));
-    int64_t ends = now;
-    auth_pem_expiry(identity->certificate_pem, &ends, NULL);
-    identity->renew_ns = now + (ends - now) / 3 + RENEW_AGAIN_NS;
+    identity->problem = mem_printf(
+        "%s%s", names_us ? "" : "the certificate is not for this machine's address: ", err_message(err));
+    identity->renew_ns = process_renewal_retry(identity->certificate_pem);
+    if (!names_us && identity->renew_ns > now + UNREACHED_AGAIN_NS)
+        identity->renew_ns = now + UNREACHED_AGAIN_NS;
 }
 
 int node_join(const struct node_join_options *options, struct node_identity *identity, struct err **err)
 {
     auto_free char *pki = file_join(options->directory, "pki");
     *identity = (struct node_identity){0};
-    if (load(pki, identity) == 0) {
+    int64_t ended = 0;
+    if (load(pki, identity, &ended) == 0) {
         renew_if_due(options, pki, identity);
         return 0;
     }
-    auto_free char *token = find_token(options, err);
+    auto_free char *token = find_token(options, ended, err);
     if (!token)
         return -1;
     identity->ca_pem = options->ca ? process_read(options->ca, err) : shown_ca(options->server, token, err);

@@ -5,13 +5,17 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "auth/auth.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "net/netlink.h"
 #include "script/script.h"
 
 #define MAX_FILE (1u << 20)
+#define RENEWAL_LOOK_MS (INT64_C(24) * 3600 * 1000)
+#define RENEWAL_RETRY_NS (INT64_C(30) * 1000000000)
 
 int process_enter(const char *name, const char *netns, struct err **err)
 {
@@ -32,6 +36,65 @@ struct loop_signals *process_stop_on_signals(struct loop *loop, struct err **err
 {
     static const int signals[] = {SIGTERM, SIGINT};
     return loop_signals_add(loop, signals, COUNT_OF(signals), on_signal, loop, err);
+}
+
+struct process_renewal {
+    struct loop *loop;
+    struct loop_timer *timer;
+    int64_t at_ns;
+    bool *again;
+};
+
+static void renewal_wait(struct process_renewal *renewal)
+{
+    int64_t wait_ms = (renewal->at_ns - clock_wall_ns(&clock_system)) / 1000000 + 1;
+    loop_timer_start(renewal->timer, wait_ms < 1000              ? 1000
+                                     : wait_ms > RENEWAL_LOOK_MS ? RENEWAL_LOOK_MS
+                                                                 : wait_ms);
+}
+
+static void on_renewal_timer(void *arg)
+{
+    struct process_renewal *renewal = arg;
+    if (clock_wall_ns(&clock_system) < renewal->at_ns) {
+        renewal_wait(renewal);
+        return;
+    }
+    log_info("cmd", "starting again to renew the certificate");
+    *renewal->again = true;
+    loop_stop(renewal->loop);
+}
+
+struct process_renewal *process_renewal_new(struct loop *loop, int64_t at_ns, bool *again)
+{
+    struct process_renewal *renewal = NEW(struct process_renewal);
+    *renewal = (struct process_renewal){.loop = loop, .at_ns = at_ns, .again = again};
+    renewal->timer = loop_timer_new(loop, on_renewal_timer, renewal);
+    renewal_wait(renewal);
+    return renewal;
+}
+
+void process_renewal_free(struct process_renewal *renewal)
+{
+    if (!renewal)
+        return;
+    loop_timer_free(renewal->timer);
+    free(renewal);
+}
+
+int64_t process_renewal_retry(const char *certificate_pem)
+{
+    int64_t now = clock_wall_ns(&clock_system), ends = now;
+    auth_pem_expiry(certificate_pem, &ends, NULL);
+    return now + (ends > now ? (ends - now) / 3 : 0) + RENEWAL_RETRY_NS;
+}
+
+int process_again(char **argv)
+{
+    auto_err err = NULL;
+    execv("/proc/self/exe", argv - 1); /* the program's own name stands before */
+    err_errno(&err, errno, "starting again");
+    return process_fail(err);
 }
 
 struct plugins *process_plugins(struct err **err)

@@ -19,6 +19,17 @@ struct plugins *process_plugins(struct err **err);
 /* What the bundles do on a node, from the shared objects in plugins/ beside this program; NULL-terminated,
  * free() the array. */
 const struct node_extension **process_extensions(struct err **err);
+/* The program takes its next certificate by starting again: at the wall time `at_ns` the log says so, *again
+ * is set and the loop stops. The clock is looked at once a day, as it may be corrected meanwhile. Freed as a
+ * timer is. */
+struct process_renewal;
+struct process_renewal *process_renewal_new(struct loop *loop, int64_t at_ns, bool *again);
+void process_renewal_free(struct process_renewal *renewal);
+/* When to try again to renew a certificate that could not be. */
+int64_t process_renewal_retry(const char *certificate_pem);
+/* Becomes the same program with the same arguments; argv begins after the program's name. Returns 1, after a
+ * message. */
+int process_again(char **argv);
 /* A registry with all kinds of the core and of the bundles. */
 struct schema *process_load_schema(struct err **err);
 /* The same kinds as they were when the program was built: for a machine that has nothing but the program. */

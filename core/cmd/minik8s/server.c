@@ -20,7 +20,7 @@
 
 struct server {
     const char *directory, *netns, *address, *service_range, *pod_range, *kubeconfig;
-    long long port, node_validity; /* s; 0: a year */
+    long long port, node_validity, validity; /* s; 0: a year */
     struct loop *loop;
     struct loop_signals *signals;
     struct schema *schema;
@@ -32,6 +32,9 @@ struct server {
     struct http_server *http;
     struct blobs *blobs;
     char *backups;
+    int64_t renew_ns; /* wall: when the first of its certificates must be renewed; 0: none was read yet */
+    struct process_renewal *renewal;
+    bool again;
     char *pki, *certificate, *key;
     char *caller_certificate, *caller_key; /* towards agents */
     bool failed;
@@ -52,16 +55,29 @@ static char *first_service_address(const char *range)
                       address & 255);
 }
 
+/* Reads or makes one of this server's own, and notes when it must be renewed. */
+static int keep_certificate(struct server *s, const char *name, struct auth_subject *subject,
+                            char **certificate, char **key, struct err **err)
+{
+    int64_t renew_ns;
+    subject->validity_ns = s->validity ? s->validity * 1000000000 : 365 * AUTH_DAY_NS;
+    if (auth_ca_keep(auth_authority_ca(s->authority), s->pki, name, subject, certificate, key, err) < 0 ||
+        auth_pem_renewal(*certificate, &renew_ns, err) < 0)
+        return -1;
+    if (renew_ns < clock_wall_ns(&clock_system))
+        renew_ns = process_renewal_retry(*certificate);
+    if (!s->renew_ns || renew_ns < s->renew_ns)
+        s->renew_ns = renew_ns;
+    return 0;
+}
+
 /* Not the one that the server is known by: see core/auth/authorize.c. */
 static int make_caller_certificate(struct server *s, struct err **err)
 {
     const char *const groups[] = {AUTH_SERVER_GROUP, NULL};
-    const struct auth_subject subject = {.common_name = AUTH_CALLER_USER,
-                                         .organizations = groups,
-                                         .usage = AUTH_CLIENT,
-                                         .validity_ns = 365 * AUTH_DAY_NS};
-    return auth_ca_keep(auth_authority_ca(s->authority), s->pki, "agents-client", &subject,
-                        &s->caller_certificate, &s->caller_key, err);
+    struct auth_subject subject = {
+        .common_name = AUTH_CALLER_USER, .organizations = groups, .usage = AUTH_CLIENT};
+    return keep_certificate(s, "agents-client", &subject, &s->caller_certificate, &s->caller_key, err);
 }
 
 static int make_certificates(struct server *s, struct err **err)
@@ -79,12 +95,8 @@ static int make_certificates(struct server *s, struct err **err)
                                  "kubernetes.default.svc",
                                  "kubernetes.default.svc.cluster.local",
                                  NULL};
-    const struct auth_subject subject = {.common_name = AUTH_SERVER_USER,
-                                         .names = names,
-                                         .usage = AUTH_SERVER,
-                                         .validity_ns = 365 * AUTH_DAY_NS};
-    if (auth_ca_keep(auth_authority_ca(s->authority), s->pki, "server", &subject, &s->certificate, &s->key,
-                     err) < 0)
+    struct auth_subject subject = {.common_name = AUTH_SERVER_USER, .names = names, .usage = AUTH_SERVER};
+    if (keep_certificate(s, "server", &subject, &s->certificate, &s->key, err) < 0)
         return -1;
     return make_caller_certificate(s, err);
 }
@@ -97,14 +109,12 @@ static char *own_url(const struct server *s)
 static int write_manager_kubeconfig(struct server *s, struct err **err)
 {
     const char *const groups[] = {AUTH_MANAGER_GROUP, NULL};
-    const struct auth_subject subject = {.common_name = AUTH_MANAGER_USER,
-                                         .organizations = groups,
-                                         .usage = AUTH_CLIENT,
-                                         .validity_ns = 365 * AUTH_DAY_NS};
+    struct auth_subject subject = {
+        .common_name = AUTH_MANAGER_USER, .organizations = groups, .usage = AUTH_CLIENT};
     auto_free char *certificate = NULL;
     auto_free char *key = NULL;
     struct auth_ca *ca = auth_authority_ca(s->authority);
-    if (auth_ca_keep(ca, s->pki, "manager", &subject, &certificate, &key, err) < 0)
+    if (keep_certificate(s, "manager", &subject, &certificate, &key, err) < 0)
         return -1;
     auto_free char *path = file_join(s->directory, "manager.kubeconfig");
     auto_free char *url = own_url(s);
@@ -239,6 +249,7 @@ static void on_bootstrapped(void *arg, struct err *err)
     if (!err && write_kubeconfigs(s, &unwritten) < 0)
         err = unwritten;
     if (!err) {
+        s->renewal = process_renewal_new(s->loop, s->renew_ns, &s->again);
         log_info("server", "ready at %s:%u, revision %llu", s->address, http_server_port(s->http),
                  (unsigned long long)s->store->ops->revision(s->store));
         return;
@@ -280,6 +291,7 @@ static void close_all(struct server *s)
         schema_free(s->schema);
     if (s->authority)
         auth_authority_free(s->authority);
+    process_renewal_free(s->renewal);
     if (s->signals)
         loop_signals_remove(s->signals);
     loop_free(s->loop);
@@ -309,6 +321,10 @@ int command_server(int argc, char **argv)
          "where to write the admin's kubeconfig (default DIR/kubeconfig)"},
         {"node-certificate-seconds", OPTION_INTEGER, &s.node_validity,
          "how long certificates of nodes are valid; they are renewed when a third is left (default a year)"},
+        {"certificate-seconds", OPTION_INTEGER, &s.validity,
+         "how long the server's and the manager's are valid; the server starts again to renew them when a "
+         "third is "
+         "left (default a year)"},
         {"netns", OPTION_TEXT, &s.netns, "network namespace to live in"},
     };
     struct arguments arguments;
@@ -326,6 +342,7 @@ int command_server(int argc, char **argv)
         loop_run(s.loop);
         code = s.failed ? 1 : 0;
     }
+    bool again = s.again;
     close_all(&s);
-    return code;
+    return again ? process_again(argv) : code;
 }

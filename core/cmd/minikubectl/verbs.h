@@ -118,9 +118,8 @@
       "source <(minikubectl completion bash)")                                                                \
     X(backup, "Operate", "copy all that the server keeps into a folder on its machine", "backup [NAME]",      \
       "minikubectl backup before-upgrade     # prints the folder\n\n"                                         \
-      "To go back: stop the server, put the folder's store and blobs in the place of its own, start it, "     \
-      "and\n"                                                                                                 \
-      "restart manager and agents: what they have seen since is no more.")                                    \
+      "To go back: stop the server, put the folder's store and blobs in the place of its own, start it.\n"    \
+      "Manager and agents then begin anew by themselves: what they have seen since is no more.")              \
     X(token, "Operate", "make, list and delete the tokens with which machines join",                          \
       "token (create [--node=NODE] [--ttl=24h] [--reusable] | list | delete ID…)",                            \
       "minikubectl token create --node=worker-1\n  minikubectl token list")                                   \

@@ -499,6 +499,8 @@ static void test_join_once(void **state)
     auto_reply joined = join_with(w, token, "n1");
     assert_int_equal(joined.status, 201);
     assert_at(joined, "podCIDR", "10.244.0.0/24");
+    assert_at(joined, "podRange", w->options.pod_range);
+    assert_at(joined, "serviceRange", w->options.service_range);
     assert_true(str_starts(text_at(&joined, "certificate"), "-----BEGIN CERTIFICATE-----"));
     assert_string_equal(text_at(&joined, "ca"), auth_ca_pem(auth_authority_ca(w->auth)));
     auto_reply again = join_with(w, token, "n2");

@@ -240,6 +240,41 @@ static void test_pod_ranges(void **state)
     expect(w, 201, "POST", "/api/v1/nodes", "{'metadata':{'name':'n3'},'spec':{'podCIDR':'10.244.7.0/24'}}");
 }
 
+static void node_with_range(struct world *w, int code, const char *name, const char *range)
+{
+    auto_free char *body = mem_printf("{'metadata':{'name':'%s'},'spec':{'podCIDR':'%s'}}", name, range);
+    auto_reply made = ask(w, "POST", "/api/v1/nodes", body);
+    assert_int_equal(made.status, code);
+    if (code == 422)
+        assert_at(made, "details.causes[0].field", "spec.podCIDR");
+}
+
+/* Ranges of other sizes than /24 overlap nothing either, also after a start. */
+static void test_pod_ranges_of_other_sizes(void **state)
+{
+    struct world *w = *state;
+    node_with_range(w, 201, "wide", "10.244.0.0/22");
+    node_with_range(w, 422, "inside", "10.244.2.0/24");
+    node_with_range(w, 422, "small", "10.244.3.128/25");
+    node_with_range(w, 422, "around", "10.244.0.0/16");
+    node_with_range(w, 201, "half", "10.244.4.0/25");
+    node_with_range(w, 422, "same24", "10.244.4.0/24");
+    node_with_range(w, 422, "outside", "10.245.0.0/24");
+    node_with_range(w, 422, "larger", "10.0.0.0/8");
+    node_with_range(w, 422, "all", "0.0.0.0/0");
+    expect(w, 201, "POST", "/api/v1/nodes", "{'metadata':{'name':'given'}}");
+    auto_reply given = ask(w, "GET", "/api/v1/nodes/given", NULL);
+    assert_at(given, "spec.podCIDR", "10.244.5.0/24");
+    world_close(w);
+    world_open(w);
+    node_with_range(w, 422, "inside", "10.244.2.0/24");
+    node_with_range(w, 422, "same24", "10.244.4.128/25");
+    expect(w, 200, "DELETE", "/api/v1/nodes/wide", NULL);
+    node_with_range(w, 201, "inside", "10.244.2.0/24");
+    node_with_range(w, 422, "wide", "10.244.0.0/22"); /* and what it had claimed before that is free */
+    node_with_range(w, 201, "first", "10.244.0.0/24");
+}
+
 static int code_of_step(struct world *w, const char *step)
 {
     auto_free char *body = mem_printf("{'steps':[%s]}", step);
@@ -276,6 +311,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cluster_addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_address_of_a_changed_service, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pod_ranges, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pod_ranges_of_other_sizes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_parts_that_are_none, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -518,6 +518,50 @@ static void test_untrusted_server(void **state UNUSED)
     world_end(&w);
 }
 
+static const cJSON *ready_of_node(struct world *w)
+{
+    json_each (condition, json_at(server_get(&w->server, "nodes", "", "n1"), "status.conditions"))
+        if (str_eq(json_string(condition, "type"), "Ready"))
+            return condition;
+    return NULL;
+}
+
+/* The stream must begin anew, with a list. */
+static void stream_lost(struct world *w)
+{
+    add_line(&w->server, mem_strdup("{\"type\":\"ERROR\",\"revision\":0,\"object\":{\"code\":410,"
+                                    "\"reason\":\"Expired\",\"message\":\"gone\"}}\n"));
+}
+
+/* The Node is where somebody looks who wonders why nothing starts. */
+static void test_untrusted_server_is_said(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 13);
+    put_pod(&w, "p", ONE);
+    run_ms(&w, 6000);
+    assert_string_equal(json_string(ready_of_node(&w), "status"), "True");
+    uint64_t revision = w.server.revision;
+    for (int restarted = 0; restarted < 2; restarted++) {
+        w.server.revision = 1;
+        if (restarted) {
+            kill_agent(&w);
+            start_agent(&w);
+        } else {
+            stream_lost(&w);
+        }
+        run_ms(&w, 3000);
+        assert_string_equal(json_string(ready_of_node(&w), "status"), "False");
+        assert_string_equal(json_string(ready_of_node(&w), "reason"), "ServerWentBack");
+        assert_true(runs(&w, "p", "c"));
+        w.server.revision = revision += 1000;
+        stream_lost(&w);
+        run_ms(&w, 8000);
+        assert_string_equal(json_string(ready_of_node(&w), "status"), "True");
+    }
+    world_end(&w);
+}
+
 /* ---- SIGKILL between any two steps */
 
 struct killer {
@@ -796,6 +840,7 @@ int main(void)
                                        cmocka_unit_test(test_large_pod_file),
                                        cmocka_unit_test(test_deep_volumes),
                                        cmocka_unit_test(test_untrusted_server),
+                                       cmocka_unit_test(test_untrusted_server_is_said),
                                        cmocka_unit_test(test_kill_between_steps),
                                        cmocka_unit_test(test_network_taken_away),
                                        cmocka_unit_test(test_faults)};

@@ -476,6 +476,46 @@ static void test_reserve(void **state)
     assert_true(f->store->ops->revision(f->store) > highest);
 }
 
+static void go_back(struct fixture *f, const char *copy)
+{
+    auto_free char *path = file_join(f->directory, "store.mdb"), *raw = NULL;
+    size_t len = 0;
+    f->store->ops->close(steal(&f->store));
+    assert_int_equal(file_read(copy, 64u << 20, &raw, &len, NULL), 0);
+    assert_int_equal(file_write_atomic(path, raw, len, 0600, NULL), 0);
+    reopen(f);
+}
+
+/* Far beyond the mark of the copy, and twice the same copy: no number comes again, and no watch goes on. */
+static void test_back_to_a_copy(void **state)
+{
+    struct fixture *f = *state;
+    f->options.sync = false;
+    auto_free char *copy = file_join(f->directory, "copy.mdb");
+    uint64_t stored = 0, highest = 0, last = 0;
+    put(f, "pods/a/x", "1", NULL, STORE_ANY, &stored);
+    assert_int_equal(f->store->ops->backup(f->store, copy, NULL), 0);
+    assert_int_equal(f->store->ops->resume_revision(f->store), f->store->ops->oldest_revision(f->store));
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 60000; i++)
+            store_sync_put(f->store, "leases/n/l", "v", NULL, STORE_ANY, STORE_VOLATILE, &highest);
+        if (round == 1) /* the clock goes on between two returns */
+            usleep(1100000);
+        f->last_event = 0;
+        go_back(f, copy);
+        assert_true(f->store->ops->revision(f->store) > highest);
+        assert_true(f->store->ops->resume_revision(f->store) > highest);
+        assert_true(f->store->ops->revision(f->store) < 1ull << 53); /* a number in JSON and Lua */
+        assert_get(f->store, "pods/a/x", "1", stored);
+        assert_true(f->store->ops->oldest_revision(f->store) <= stored); /* the past is there */
+        put(f, "pods/a/y", "2", NULL, STORE_ANY, &last);
+        uint64_t from = f->store->ops->resume_revision(f->store);
+        reopen(f); /* an ordinary start is no return */
+        assert_int_equal(f->store->ops->resume_revision(f->store), from);
+        assert_true(f->store->ops->revision(f->store) < last + 100);
+    }
+}
+
 static struct bytes *toy_seal(void *arg UNUSED, const void *data, size_t len)
 {
     struct bytes *bytes = bytes_new(len + 1);
@@ -723,6 +763,15 @@ static void test_full(void **state)
     assert_int_equal(put(f, "pods/a/more", text, NULL, STORE_ANY, NULL), ERR_NONE);
 }
 
+/* In every page that holds, or held, the meta record of this cluster: the format is two words before. */
+static void set_format(char *raw, size_t len, const char *id, char format)
+{
+    size_t found = 0;
+    for (char *at = raw; (at = memmem(at, len - (size_t)(at - raw), id, 36)); at++, found++)
+        at[-8] = format;
+    assert_true(found > 0);
+}
+
 static void test_open_refusals(void **state)
 {
     struct fixture *f = *state;
@@ -744,13 +793,11 @@ static void test_open_refusals(void **state)
     auto_free char *raw = NULL;
     size_t len = 0;
     assert_int_equal(file_read(copy, 64u << 20, &raw, &len, NULL), 0);
-    char *meta = memmem(raw, len, id, 36);
-    assert_non_null(meta);
-    meta[-8] = 99; /* the format, two words before */
+    set_format(raw, len, id, 99);
     assert_int_equal(file_write_atomic(path, raw, len, 0600, NULL), 0);
     assert_null(store_lmdb_open(&f->options, &newer));
     assert_int_equal(err_code(newer), ERR_INVALID);
-    meta[-8] = 1;
+    set_format(raw, len, id, 1);
     assert_int_equal(file_write_atomic(path, raw, len, 0600, NULL), 0);
     reopen(f); /* a backup is a store */
     ASSERT_LIST(f->store, "x", .prefix = "pods/");
@@ -801,6 +848,7 @@ int main(void)
         STORE_TEST(test_inline_and_back_pressure),
         STORE_TEST(test_full),
         STORE_TEST(test_disk_full),
+        STORE_TEST(test_back_to_a_copy),
         STORE_TEST(test_open_refusals),
         cmocka_unit_test(test_keys),
     };

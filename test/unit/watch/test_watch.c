@@ -233,6 +233,28 @@ static void test_resume_and_gone(void **state)
     assert_int_equal(err_code(old), ERR_GONE);
 }
 
+/* What a reader saw after the copy was made never was: it may not go on as if nothing had come since. */
+static void test_resume_beyond_a_copy(void **state)
+{
+    struct fixture *f = *state;
+    const char *pods[] = {"pods", NULL};
+    auto_free char *copy = file_join(f->directory, "copy.mdb"), *path = file_join(f->directory, "store.mdb");
+    change(f, "pods/a/x", "l:a=1");
+    assert_int_equal(f->store->ops->backup(f->store, copy, NULL), 0);
+    uint64_t seen = change(f, "pods/a/y", "l:a=1");
+    close_store(f);
+    assert_int_equal(rename(copy, path), 0);
+    open_store(f);
+    auto_err beyond = NULL;
+    assert_null(watch_open(f->hub, &(struct watch_filter){.resources = pods}, seen, false, wake, f, &beyond));
+    assert_int_equal(err_code(beyond), ERR_GONE);
+    struct watch_reader *reader =
+        open_reader(f, &(struct watch_filter){.resources = pods}, f->store->ops->revision(f->store));
+    change(f, "pods/a/z", "l:a=1");
+    ASSERT_DRAIN(reader, "A/z ");
+    watch_close(reader);
+}
+
 /* A reader that was quiet for long and then overflows goes back no further than it must. */
 static void test_overflow(void **state)
 {
@@ -599,6 +621,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WATCH_TEST(test_filters),
         WATCH_TEST(test_resume_and_gone),
+        WATCH_TEST(test_resume_beyond_a_copy),
         WATCH_TEST(test_overflow),
         WATCH_TEST(test_initial_pages),
         WATCH_TEST(test_checker_finds_faults),
