@@ -124,28 +124,44 @@ static void create_service(struct bootstrap *bootstrap)
     create(bootstrap, text);
 }
 
-/* Where the Service "kubernetes" leads: to this server, as nodes reach it. */
-static void write_endpoint(struct bootstrap *bootstrap)
+static void write_kubernetes(struct bootstrap *bootstrap, cJSON *owned)
 {
-    const struct api_options *options = &bootstrap->api->options;
-    const struct schema_kind *kind =
-        schema_find_kind(bootstrap->api->schema, "discovery.k8s.io/v1", "EndpointSlice");
-    if (!kind || !options->public_address || !options->public_port ||
-        str_starts(options->public_address, "127."))
+    auto_json object = owned;
+    const struct schema_kind *kind = schema_find_kind(
+        bootstrap->api->schema, json_string(object, "apiVersion"), json_string(object, "kind"));
+    if (!kind)
         return;
-    auto_free char *text = mem_printf(
-        "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":"
-        "\"kubernetes\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/"
-        "service-name\":\"kubernetes\"}},"
-        "\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
-        "\"ports\":[{\"name\":\"https\",\"port\":%u,\"protocol\":\"TCP\"}]}",
-        options->public_address, options->public_port);
-    auto_json slice = json_parse_trusted(text, strlen(text));
-    bool present = is_there(bootstrap->api, kind, slice);
+    cJSON *metadata = json_ensure_object(object, "metadata");
+    json_set_string(metadata, "name", "kubernetes");
+    json_set_string(metadata, "namespace", "default");
+    bool present = is_there(bootstrap->api, kind, object);
     struct op *op = op_new(bootstrap->api, present ? OP_PATCH : OP_CREATE, kind, "default",
                            present ? "kubernetes" : NULL);
     op->patch_type = BODY_MERGE;
-    run(bootstrap, op, steal(&slice));
+    run(bootstrap, op, steal(&object));
+}
+
+/* Where the Service "kubernetes" leads: to this server, as nodes reach it. Whoever asks for its Endpoints
+ * finds the same, which need no mirror. */
+static void write_endpoint(struct bootstrap *bootstrap)
+{
+    const struct api_options *options = &bootstrap->api->options;
+    if (!options->public_address || !options->public_port || str_starts(options->public_address, "127."))
+        return;
+    auto_free char *slice = mem_printf(
+        "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{"
+        "\"labels\":{\"kubernetes.io/service-name\":\"kubernetes\"}},"
+        "\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
+        "\"ports\":[{\"name\":\"https\",\"port\":%u,\"protocol\":\"TCP\"}]}",
+        options->public_address, options->public_port);
+    auto_free char *endpoints =
+        mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{"
+                   "\"labels\":{\"endpointslice.kubernetes.io/skip-mirror\":\"true\"}},"
+                   "\"subsets\":[{\"addresses\":[{\"ip\":\"%s\"}],"
+                   "\"ports\":[{\"name\":\"https\",\"port\":%u,\"protocol\":\"TCP\"}]}]}",
+                   options->public_address, options->public_port);
+    write_kubernetes(bootstrap, json_parse_trusted(slice, strlen(slice)));
+    write_kubernetes(bootstrap, json_parse_trusted(endpoints, strlen(endpoints)));
 }
 
 static void bootstrap_next(struct bootstrap *bootstrap)
@@ -192,6 +208,7 @@ void bootstrap_written(const struct op *op)
         const char *resource, *namespace, *name;
     } made[] = {{"services", "default", "kubernetes"},
                 {"endpointslices.discovery.k8s.io", "default", "kubernetes"},
+                {"endpoints", "default", "kubernetes"},
                 {"namespaces", NULL, "kube-node-lease"},
                 {"priorityclasses.scheduling.k8s.io", NULL, "system-cluster-critical"},
                 {"priorityclasses.scheduling.k8s.io", NULL, "system-node-critical"}};
