@@ -487,6 +487,33 @@ static void test_can_i(void **state)
     expect(w, 405, "GET", target, NULL);
 }
 
+/* About others, but only in the namespace of the request, and only for those who may ask there. */
+static void test_local_reviews(void **state)
+{
+    struct world *w = *state;
+#define LOCAL "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews"
+    const char *about = "{'spec':{'user':'%s','%s':{'namespace':'%s','verb':'get','resource':'pods'}}}";
+    auto_free char *jane = mem_printf(about, "jane", "resourceAttributes", "default"),
+                   *elsewhere = mem_printf(about, "jane", "resourceAttributes", "kube-system"),
+                   *path = mem_printf(about, "jane", "nonResourceAttributes", "default");
+    auto_reply no = ask(w, "POST", LOCAL, jane);
+    assert_int_equal(no.status, 201);
+    assert_false(json_bool(no.json, "status.allowed", true));
+    expect(
+        w, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings",
+        "{'metadata':{'name':'jane'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'ClusterRole',"
+        "'name':'admin'},'subjects':[{'kind':'User','name':'jane','apiGroup':'rbac.authorization.k8s.io'}]}");
+    auto_reply yes = ask_as(w, "jane", NULL, NULL, "POST", LOCAL, jane);
+    assert_int_equal(yes.status, 201);
+    assert_true(json_bool(yes.json, "status.allowed", false));
+    expect(w, 422, "POST", LOCAL, elsewhere);
+    expect(w, 422, "POST", LOCAL, path);
+    expect(w, 422, "POST", LOCAL, "{}");
+    auto_reply refused = ask_as(w, "joe", NULL, NULL, "POST", LOCAL, jane);
+    assert_int_equal(refused.status, 403);
+    expect(w, 404, "POST", "/apis/authorization.k8s.io/v1/localsubjectaccessreviews", jane);
+}
+
 static void test_node_sees_its_own(void **state)
 {
     struct world *w = *state;
@@ -694,6 +721,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_audiences, setup, teardown),
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_can_i, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_local_reviews, setup, teardown),
         cmocka_unit_test_setup_teardown(test_node_sees_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_refused, setup, teardown),
