@@ -25,7 +25,7 @@ static const struct {
     {"exec", "", "v1", "PodExecOptions", {"create", "get"}},
     {"attach", "", "v1", "PodAttachOptions", {"create", "get"}},
     {"portforward", "", "v1", "PodPortForwardOptions", {"create", "get"}},
-    {"proxy", "", "v1", "PodProxyOptions", {"create", "delete", "get", "update"}},
+    {"proxy", "", "v1", "NodeProxyOptions", {"get"}},
     {"token", "authentication.k8s.io", "v1", "TokenRequest", {"create"}},
 };
 

@@ -33,6 +33,10 @@ static void test_legacy(void **state)
                 "eviction','singularName':'','namespaced':true,'kind':'Eviction','group':'policy','version':'"
                 "v1','verbs':['create']}");
     assert_string_equal(json_string(named(resources, "name", "pods/status"), "kind"), "Pod");
+    assert_json(json_get(named(resources, "name", "nodes/proxy"), "verbs"), "['get']");
+    json_each (resource, resources) /* what is not served is not offered */
+        assert_false(str_eq(json_string(resource, "name"), "pods/proxy") ||
+                     str_eq(json_string(resource, "name"), "services/proxy"));
     auto_json apps_resources = schema_discovery_resources(*state, "apps", "v1");
     assert_string_equal(
         json_string(named(json_get(apps_resources, "resources"), "name", "deployments/scale"), "group"),
