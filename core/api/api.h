@@ -46,8 +46,9 @@ struct api_options {
 };
 struct api;
 struct api *api_new(const struct api_options *options, struct err **err);
-/* Makes what every cluster has (namespaces default, kube-system, kube-public, kube-node-lease; service
- * kubernetes). Call once after start, on the loop. done: everything is there. */
+/* Makes what every cluster has (namespaces default, kube-system, kube-public, kube-node-lease; priority
+ * classes; ClusterRoles cluster-admin, admin, edit, view; service kubernetes). Call once after start, on the
+ * loop. done: everything is there. */
 void api_bootstrap(struct api *api, void (*done)(void *arg, struct err *err), void *arg);
 void api_handle(void *api, struct http_exchange *exchange); /* http_handler */
 void api_free(struct api *api);                             /* after the server that calls it is gone */

@@ -224,6 +224,11 @@ static int slice_create(struct op *op, cJSON *slice, struct err **err UNUSED)
     return 0;
 }
 
+static int secret_create(struct op *op, cJSON *secret, struct err **err)
+{
+    return account_secret(op, secret, err);
+}
+
 int admission_create(struct op *op, cJSON *object, struct err **err)
 {
     static const struct {
@@ -233,6 +238,7 @@ int admission_create(struct op *op, cJSON *object, struct err **err)
                  {"services", service_create},
                  {"nodes", node_create},
                  {"namespaces", namespace_create},
+                 {"secrets", secret_create},
                  {"persistentvolumeclaims", claim_create},
                  {"persistentvolumes", volume_create},
                  {CLASSES, priority_class},
@@ -281,6 +287,14 @@ static int claim_change(struct op *op, const cJSON *old, cJSON *claim, struct er
                    op->name, "spec.resources.requests");
 }
 
+/* What was taken out of it comes back; a Secret whose account is gone can still be changed. */
+static void secret_change(const struct op *op, cJSON *secret)
+{
+    auto_err cannot = NULL;
+    if (!json_at(secret, "data.token") && !json_bool(secret, "immutable", false))
+        account_secret(op, secret, &cannot);
+}
+
 int admission_change(struct op *op, const cJSON *old, cJSON *object, struct err **err)
 {
     if (grant_admit(op, old, object, err) < 0)
@@ -296,6 +310,8 @@ int admission_change(struct op *op, const cJSON *old, cJSON *object, struct err 
         return priority_class(op, object, err);
     if (str_eq(op->info->resource, SLICES))
         guard_endpoints(op, old, object);
+    if (str_eq(op->info->resource, "secrets"))
+        secret_change(op, object);
     return 0;
 }
 

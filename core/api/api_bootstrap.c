@@ -1,7 +1,8 @@
 /*
- * What every cluster has: its namespaces and the Service of the API itself. Made by ordinary creates, so that
- * everything that holds for a user's objects holds for these; what is there already is left as it is, but
- * for the endpoint of the API, which may have moved. What a user deletes of it comes back at once.
+ * What every cluster has: its namespaces, priority classes, roles (api_roles.c), and the Service of the API
+ * itself. Made by ordinary creates, so that everything that holds for a user's objects holds for these; what
+ * is there already is left as it is, but for the endpoint of the API, which may have moved. What a user
+ * deletes of it comes back at once.
  */
 #include <stdio.h>
 #include <string.h>
@@ -89,15 +90,20 @@ static void run(struct bootstrap *bootstrap, struct op *op, cJSON *body)
     op_run(op);
 }
 
-static void create(struct bootstrap *bootstrap, const char *text)
+static void create_object(struct bootstrap *bootstrap, cJSON *owned)
 {
-    auto_json object = json_parse_trusted(text, strlen(text));
+    auto_json object = owned;
     const struct schema_kind *kind = schema_find_kind(
         bootstrap->api->schema, json_string(object, "apiVersion"), json_string(object, "kind"));
     if (!kind || is_there(bootstrap->api, kind, object))
         return; /* a registry without this kind (tests) has nothing to make */
     struct op *op = op_new(bootstrap->api, OP_CREATE, kind, json_string(object, "metadata.namespace"), NULL);
     run(bootstrap, op, steal(&object));
+}
+
+static void create(struct bootstrap *bootstrap, const char *text)
+{
+    create_object(bootstrap, json_parse_trusted(text, strlen(text)));
 }
 
 /* The first address of the range is the API's own, as in Kubernetes. */
@@ -118,28 +124,44 @@ static void create_service(struct bootstrap *bootstrap)
     create(bootstrap, text);
 }
 
-/* Where the Service "kubernetes" leads: to this server, as nodes reach it. */
-static void write_endpoint(struct bootstrap *bootstrap)
+static void write_kubernetes(struct bootstrap *bootstrap, cJSON *owned)
 {
-    const struct api_options *options = &bootstrap->api->options;
-    const struct schema_kind *kind =
-        schema_find_kind(bootstrap->api->schema, "discovery.k8s.io/v1", "EndpointSlice");
-    if (!kind || !options->public_address || !options->public_port ||
-        str_starts(options->public_address, "127."))
+    auto_json object = owned;
+    const struct schema_kind *kind = schema_find_kind(
+        bootstrap->api->schema, json_string(object, "apiVersion"), json_string(object, "kind"));
+    if (!kind)
         return;
-    auto_free char *text = mem_printf(
-        "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":"
-        "\"kubernetes\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/"
-        "service-name\":\"kubernetes\"}},"
-        "\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
-        "\"ports\":[{\"name\":\"https\",\"port\":%u,\"protocol\":\"TCP\"}]}",
-        options->public_address, options->public_port);
-    auto_json slice = json_parse_trusted(text, strlen(text));
-    bool present = is_there(bootstrap->api, kind, slice);
+    cJSON *metadata = json_ensure_object(object, "metadata");
+    json_set_string(metadata, "name", "kubernetes");
+    json_set_string(metadata, "namespace", "default");
+    bool present = is_there(bootstrap->api, kind, object);
     struct op *op = op_new(bootstrap->api, present ? OP_PATCH : OP_CREATE, kind, "default",
                            present ? "kubernetes" : NULL);
     op->patch_type = BODY_MERGE;
-    run(bootstrap, op, steal(&slice));
+    run(bootstrap, op, steal(&object));
+}
+
+/* Where the Service "kubernetes" leads: to this server, as nodes reach it. Whoever asks for its Endpoints
+ * finds the same, which need no mirror. */
+static void write_endpoint(struct bootstrap *bootstrap)
+{
+    const struct api_options *options = &bootstrap->api->options;
+    if (!options->public_address || !options->public_port || str_starts(options->public_address, "127."))
+        return;
+    auto_free char *slice = mem_printf(
+        "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{"
+        "\"labels\":{\"kubernetes.io/service-name\":\"kubernetes\"}},"
+        "\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
+        "\"ports\":[{\"name\":\"https\",\"port\":%u,\"protocol\":\"TCP\"}]}",
+        options->public_address, options->public_port);
+    auto_free char *endpoints =
+        mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{"
+                   "\"labels\":{\"endpointslice.kubernetes.io/skip-mirror\":\"true\"}},"
+                   "\"subsets\":[{\"addresses\":[{\"ip\":\"%s\"}],"
+                   "\"ports\":[{\"name\":\"https\",\"port\":%u,\"protocol\":\"TCP\"}]}]}",
+                   options->public_address, options->public_port);
+    write_kubernetes(bootstrap, json_parse_trusted(slice, strlen(slice)));
+    write_kubernetes(bootstrap, json_parse_trusted(endpoints, strlen(endpoints)));
 }
 
 static void bootstrap_next(struct bootstrap *bootstrap)
@@ -152,6 +174,9 @@ static void bootstrap_next(struct bootstrap *bootstrap)
     } else {
         for (size_t i = 0; i < COUNT_OF(first_objects); i++)
             create(bootstrap, first_objects[i]);
+        cJSON *role;
+        for (size_t i = 0; (role = first_role(i)); i++)
+            create_object(bootstrap, role);
     }
     one_done(bootstrap);
 }
@@ -183,11 +208,17 @@ void bootstrap_written(const struct op *op)
         const char *resource, *namespace, *name;
     } made[] = {{"services", "default", "kubernetes"},
                 {"endpointslices.discovery.k8s.io", "default", "kubernetes"},
+                {"endpoints", "default", "kubernetes"},
                 {"namespaces", NULL, "kube-node-lease"},
                 {"priorityclasses.scheduling.k8s.io", NULL, "system-cluster-critical"},
                 {"priorityclasses.scheduling.k8s.io", NULL, "system-node-critical"}};
-    for (size_t i = 0; op->removed && i < COUNT_OF(made); i++)
-        if (str_eq(op->info->resource, made[i].resource) && str_eq(op->name, made[i].name) &&
-            (!made[i].namespace || str_eq(op->namespace, made[i].namespace)))
-            loop_post(op->api->options.loop, again, op->api);
+    if (!op->removed)
+        return;
+    bool ours =
+        str_eq(op->info->resource, "clusterroles.rbac.authorization.k8s.io") && first_role_is(op->name);
+    for (size_t i = 0; i < COUNT_OF(made); i++)
+        ours |= str_eq(op->info->resource, made[i].resource) && str_eq(op->name, made[i].name) &&
+                (!made[i].namespace || str_eq(op->namespace, made[i].namespace));
+    if (ours)
+        loop_post(op->api->options.loop, again, op->api);
 }

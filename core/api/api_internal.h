@@ -349,6 +349,11 @@ size_t defaults_beside(const struct op *namespace, struct op **ops);
 void defaults_written(const struct op *op);
 void defaults_check(struct api *api);
 void bootstrap_written(const struct op *op); /* api_bootstrap.c: what every cluster has comes back */
+cJSON *first_role(size_t at); /* api_roles.c: ClusterRoles that every cluster has; NULL after the last */
+bool first_role_is(const char *name);
+
+/* api_token_secret.c: a Secret of type kubernetes.io/service-account-token gets what it lacks */
+int account_secret(const struct op *op, cJSON *secret, struct err **err); /* ERR_INVALID */
 
 /* api_account.c: what a new pod gets from its service account */
 int account_admit(const struct op *op, cJSON *pod, struct err **err); /* ERR_FORBIDDEN */

@@ -233,7 +233,8 @@ void op_put(struct op *op, enum store_verb verb, const cJSON *object, uint64_t e
         (struct store_write){.verb = verb, .key = op->key, .expect = expect, .done = on_written, .arg = op};
     write->guards = op->guards;
     write->n_guards = op->n_guards;
-    write->flags = (op->info->is_volatile ? STORE_VOLATILE : 0) | (op->info->sealed ? STORE_SEALED : 0);
+    write->flags = (schema_is_volatile(op->kind, op->namespace, op->name) ? STORE_VOLATILE : 0) |
+                   (op->info->sealed ? STORE_SEALED : 0);
     object_print(object, &op->text, &write->revision_at, true);
     write->data = op->text.data;
     write->len = op->text.len;

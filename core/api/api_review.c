@@ -1,6 +1,7 @@
 /*
  * What one may ask about oneself: SelfSubjectAccessReview (kubectl auth can-i), SelfSubjectRulesReview
- * (--list), SelfSubjectReview (whoami); SubjectAccessReview about others, and TokenReview (whose a token is),
+ * (--list), SelfSubjectReview (whoami); SubjectAccessReview and, within a namespace, LocalSubjectAccessReview
+ * about others, and TokenReview (whose a token is),
  * for those who may. Nothing is stored.
  */
 #include <string.h>
@@ -14,14 +15,16 @@ bool review_is(const struct call *call)
 {
     static const struct {
         const char *group, *plural;
-    } reviews[] = {{AUTHORIZATION, "selfsubjectaccessreviews"},
-                   {AUTHORIZATION, "selfsubjectrulesreviews"},
-                   {AUTHORIZATION, "subjectaccessreviews"},
-                   {AUTHENTICATION, "selfsubjectreviews"},
-                   {AUTHENTICATION, "tokenreviews"}};
+        bool namespaced;
+    } reviews[] = {{AUTHORIZATION, "selfsubjectaccessreviews", false},
+                   {AUTHORIZATION, "selfsubjectrulesreviews", false},
+                   {AUTHORIZATION, "subjectaccessreviews", false},
+                   {AUTHORIZATION, "localsubjectaccessreviews", true},
+                   {AUTHENTICATION, "selfsubjectreviews", false},
+                   {AUTHENTICATION, "tokenreviews", false}};
     for (size_t i = 0; i < COUNT_OF(reviews); i++) {
         if (str_eq(call->group, reviews[i].group) && str_eq(call->plural, reviews[i].plural) && !call->name)
-            return true;
+            return (call->namespace != NULL) == reviews[i].namespaced;
     }
     return false;
 }
@@ -92,6 +95,21 @@ static void review_other(struct call *call, cJSON *review)
     identity_fini(&other);
 }
 
+/* Only about the namespace of the request, for which alone it was authorized. */
+static int check_local(const struct call *call, const cJSON *review, struct err **err)
+{
+    const cJSON *resource = json_at(review, "spec.resourceAttributes");
+    if (json_at(review, "spec.nonResourceAttributes"))
+        return err_add_cause(err, "FieldValueInvalid", "spec.nonResourceAttributes",
+                             "Invalid value: disallowed on this kind of request");
+    if (!resource)
+        return err_add_cause(err, "FieldValueRequired", "spec.resourceAttributes", "Required value");
+    if (!str_eq(json_string(resource, "namespace"), call->namespace))
+        return err_add_cause(err, "FieldValueInvalid", "spec.resourceAttributes.namespace",
+                             "Invalid value: must match metadata.namespace");
+    return 0;
+}
+
 /* Whether the token is good for one of the audiences (none named: for the API server), and whose it is. */
 static void review_token(struct call *call, cJSON *review)
 {
@@ -128,7 +146,9 @@ void handle_review(struct call *call)
                 "the server does not allow this method on the requested resource");
     else
         review = body_object(call, &err);
-    if (!review) {
+    bool local = str_eq(call->plural, "localsubjectaccessreviews");
+    if (!review || (local && check_local(call, review, &err) < 0)) {
+        cJSON_Delete(review);
         call_fail(call, err);
         return;
     }
@@ -138,7 +158,7 @@ void handle_review(struct call *call)
     } else if (str_eq(call->plural, "selfsubjectrulesreviews")) {
         json_set(review, "status",
                  identity_rules(call->api, &call->identity, json_string(review, "spec.namespace")));
-    } else if (str_eq(call->plural, "subjectaccessreviews")) {
+    } else if (local || str_eq(call->plural, "subjectaccessreviews")) {
         review_other(call, review);
     } else if (str_eq(call->plural, "tokenreviews")) {
         review_token(call, review);

@@ -120,7 +120,8 @@ static void fill_info(struct schema_kind *kind)
     info->short_names = string_array(kind, 0, json_get(definition, "shortNames"));
     info->categories = string_array(kind, 1, json_get(definition, "categories"));
     info->namespaced = strcmp(json_string(definition, "scope"), "Namespaced") == 0;
-    info->is_volatile = json_bool(definition, "volatile", false);
+    const cJSON *is_volatile = json_get(definition, "volatile");
+    info->is_volatile = cJSON_IsTrue(is_volatile) || cJSON_IsArray(is_volatile);
     info->every_node = json_bool(definition, "everyNode", false) && !kind->custom;
     info->has_references = json_get(definition, "references") != NULL;
     info->read_only = json_bool(definition, "readOnly", false);
@@ -421,6 +422,20 @@ void schema_each(struct schema *schema, void (*visit)(void *arg, const struct sc
 bool schema_has_subresource(const struct schema_kind *kind, const char *name)
 {
     return json_get(kind->subresources, name) != NULL;
+}
+
+bool schema_is_volatile(const struct schema_kind *kind, const char *namespace, const char *name)
+{
+    const cJSON *which = json_get(kind->definition, "volatile");
+    if (!cJSON_IsArray(which))
+        return cJSON_IsTrue(which);
+    auto_free char *full = mem_printf("%s/%s", namespace ? namespace : "", name);
+    json_each (entry, which) {
+        if (cJSON_IsString(entry) &&
+            (str_eq(entry->valuestring, namespace) || str_eq(entry->valuestring, full)))
+            return true;
+    }
+    return false;
 }
 
 int64_t schema_blob_limit(const struct schema_kind *kind)

@@ -5,12 +5,12 @@
  * discovery, OpenAPI, protobuf. No policy, no storage, no HTTP.
  *
  * Definition (all optional unless marked *): *group, *version, *kind, *plural, singular, shortNames[],
- * categories[], *scope ("Namespaced"/"Cluster"), types {named types, for all later kinds}, volatile,
- * everyNode (each node streams all objects of the kind), readOnly (clients get and list only), sealed,
- * subresources {status, scale{specReplicasPath, statusReplicasPath, labelSelectorPath}, names like log, exec,
- * binding, eviction}, *schema (type tree, see README.md of this folder), indexed [field paths], matched
- * [field paths], references [{resource, path}], columns [...], validators [names], generation (paths whose
- * change counts; default spec), nameRule
+ * categories[], *scope ("Namespaced"/"Cluster"), types {named types, for all later kinds}, volatile (true, or
+ * the NAMESPACEs and NAMESPACE/NAMEs whose objects are), everyNode (each node streams all objects of the
+ * kind), readOnly (clients get and list only), sealed, subresources {status, scale{specReplicasPath,
+ * statusReplicasPath, labelSelectorPath}, names like log, exec, binding, eviction}, *schema (type tree, see
+ * README.md of this folder), indexed [field paths], matched [field paths], references [{resource, path}],
+ * columns [...], validators [names], generation (paths whose change counts; default spec), nameRule
  * ("subdomain"|"label"|"path"), initialStatus, served (false: only read from files, not part of the API).
  *
  * Threads: look-ups and all functions on a kind are safe from any thread; schema_add takes a write lock.
@@ -41,7 +41,8 @@ struct schema_kind_info { /* borrowed from the kind */
     const char *api_version;                            /* "v1", "apps/v1" */
     const char *resource;                               /* store and error name: "pods", "deployments.apps" */
     const char *const *short_names, *const *categories; /* NULL-terminated */
-    bool namespaced, is_volatile, every_node, has_references, read_only, sealed, has_status, has_scale;
+    bool is_volatile; /* at least some of its objects: see schema_is_volatile */
+    bool namespaced, every_node, has_references, read_only, sealed, has_status, has_scale;
     uint16_t schema_version;
 };
 const struct schema_kind_info *schema_kind_info(const struct schema_kind *kind);
@@ -55,6 +56,8 @@ const struct schema_kind *schema_find_resource(struct schema *schema,
 const struct schema_kind *schema_find_word(struct schema *schema, const char *word);
 void schema_each(struct schema *schema, void (*visit)(void *arg, const struct schema_kind *kind), void *arg);
 bool schema_has_subresource(const struct schema_kind *kind, const char *name);
+/* Whether the object lives in memory only: always the same answer for the same namespace and name. */
+bool schema_is_volatile(const struct schema_kind *kind, const char *namespace, const char *name);
 /* Bytes of blobs that an object of the kind may have (subresource blobs); 0: it has none. */
 int64_t schema_blob_limit(const struct schema_kind *kind);
 

@@ -139,6 +139,29 @@ static cJSON *column_slice_endpoints(const cJSON *slice, UNUSED int64_t now_wall
     return finish_list(&text, n, "<unset>");
 }
 
+/* ADDRESS:PORT of what gets traffic, for each port; of a subset without ports the addresses. */
+static cJSON *column_endpoints_addresses(const cJSON *endpoints, UNUSED int64_t now_wall_ns)
+{
+    struct str text = {0};
+    size_t n = 0;
+    json_each (subset, json_get(endpoints, "subsets")) {
+        const cJSON *ports = json_get(subset, "ports"), *port = ports ? ports->child : NULL;
+        do {
+            auto_free char *after = port ? mem_printf(":%lld", (long long)json_int(port, "port", 0)) : NULL;
+            json_each (address, json_get(subset, "addresses")) {
+                const char *ip = json_string_or(address, "ip", "");
+                bool bracket = after && strchr(ip, ':');
+                auto_free char *one =
+                    mem_printf("%s%s%s%s", bracket ? "[" : "", ip, bracket ? "]" : "", after ? after : "");
+                if (n++ < MAX_SHOWN)
+                    cell_comma(&text, one);
+            }
+            port = port ? port->next : NULL;
+        } while (port);
+    }
+    return finish_list(&text, n, "<none>");
+}
+
 static const char *event_time(const cJSON *event, bool last)
 {
     const char *paths[] = {last ? "series.lastObservedTime" : "firstTimestamp",
@@ -271,6 +294,7 @@ const struct schema_named_column schema_columns_kinds[] = {
     {"service.ports", column_service_ports},
     {"slice.ports", column_slice_ports},
     {"slice.endpoints", column_slice_endpoints},
+    {"endpoints.addresses", column_endpoints_addresses},
     {"event.lastSeen", column_event_last},
     {"event.firstSeen", column_event_first},
     {"event.object", column_event_object},

@@ -1,7 +1,7 @@
 /*
  * schema_discovery: the documents by which clients learn what the server has, in the legacy and the
  * aggregated form. Built from the registry each time; api caches if it wants to. Groups come in the order of
- * their first kind.
+ * their first kind; those of the reviews, which are asked and never stored, after them.
  */
 #include <string.h>
 
@@ -25,9 +25,27 @@ static const struct {
     {"exec", "", "v1", "PodExecOptions", {"create", "get"}},
     {"attach", "", "v1", "PodAttachOptions", {"create", "get"}},
     {"portforward", "", "v1", "PodPortForwardOptions", {"create", "get"}},
-    {"proxy", "", "v1", "PodProxyOptions", {"create", "delete", "get", "update"}},
+    {"proxy", "", "v1", "NodeProxyOptions", {"get"}},
     {"token", "authentication.k8s.io", "v1", "TokenRequest", {"create"}},
 };
+
+/* Answered by api_review.c. */
+#define REVIEWS_VERSION "v1"
+static const struct review {
+    const char *group, *plural, *singular, *kind;
+    bool namespaced;
+} reviews[] = {
+    {"authentication.k8s.io", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false},
+    {"authentication.k8s.io", "tokenreviews", "tokenreview", "TokenReview", false},
+    {"authorization.k8s.io", "localsubjectaccessreviews", "localsubjectaccessreview",
+     "LocalSubjectAccessReview", true},
+    {"authorization.k8s.io", "selfsubjectaccessreviews", "selfsubjectaccessreview", "SelfSubjectAccessReview",
+     false},
+    {"authorization.k8s.io", "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview",
+     false},
+    {"authorization.k8s.io", "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", false},
+};
+static const char *const review_verbs[] = {"create"};
 
 static const char *const read_verbs[] = {"get", "list"};
 
@@ -96,11 +114,28 @@ static void add_legacy_resource(void *arg, const struct schema_kind *kind)
     add_legacy_subresources(gather->out, kind);
 }
 
+static void add_legacy_reviews(struct gather *gather)
+{
+    for (size_t i = 0; i < COUNT_OF(reviews); i++) {
+        const struct review *review = &reviews[i];
+        if (strcmp(review->group, gather->group) != 0 || strcmp(REVIEWS_VERSION, gather->version) != 0)
+            continue;
+        gather->found = true;
+        cJSON *entry = json_push(gather->out, cJSON_CreateObject());
+        json_set_string(entry, "name", review->plural);
+        json_set_string(entry, "singularName", review->singular);
+        json_set_bool(entry, "namespaced", review->namespaced);
+        json_set_string(entry, "kind", review->kind);
+        json_set(entry, "verbs", word_list(review_verbs, COUNT_OF(review_verbs)));
+    }
+}
+
 cJSON *schema_discovery_resources(struct schema *schema, const char *group, const char *version)
 {
     auto_json resources = cJSON_CreateArray();
     struct gather gather = {.out = resources, .group = group, .version = version};
     schema_each(schema, add_legacy_resource, &gather);
+    add_legacy_reviews(&gather);
     if (!gather.found)
         return NULL;
     auto_free char *group_version = *group ? mem_printf("%s/%s", group, version) : mem_strdup(version);
@@ -121,26 +156,37 @@ static cJSON *find_named(const cJSON *list, const char *path, const char *name)
     return NULL;
 }
 
-static void add_group(void *arg, const struct schema_kind *kind)
+static void add_group_version(struct gather *gather, const char *group_name, const char *version_name)
 {
-    struct gather *gather = arg;
-    const struct schema_kind_info *info = &kind->info;
-    if (!*info->group || (gather->group && strcmp(gather->group, info->group) != 0))
+    if (!*group_name || (gather->group && strcmp(gather->group, group_name) != 0))
         return;
-    cJSON *group = find_named(gather->out, "name", info->group);
+    cJSON *group = find_named(gather->out, "name", group_name);
     if (!group) {
         group = json_push(gather->out, cJSON_CreateObject());
-        json_set_string(group, "name", info->group);
+        json_set_string(group, "name", group_name);
         json_set(group, "versions", cJSON_CreateArray());
     }
     cJSON *versions = json_get(group, "versions");
-    if (find_named(versions, "version", info->version))
+    if (find_named(versions, "version", version_name))
         return;
     cJSON *version = json_push(versions, cJSON_CreateObject());
-    json_set_string(version, "groupVersion", info->api_version);
-    json_set_string(version, "version", info->version);
+    auto_free char *both = mem_printf("%s/%s", group_name, version_name);
+    json_set_string(version, "groupVersion", both);
+    json_set_string(version, "version", version_name);
     if (!json_get(group, "preferredVersion"))
         json_set(group, "preferredVersion", json_copy(version));
+}
+
+static void add_group(void *arg, const struct schema_kind *kind)
+{
+    add_group_version(arg, kind->info.group, kind->info.version);
+}
+
+static void add_groups(struct schema *schema, struct gather *gather)
+{
+    schema_each(schema, add_group, gather);
+    for (size_t i = 0; i < COUNT_OF(reviews); i++)
+        add_group_version(gather, reviews[i].group, REVIEWS_VERSION);
 }
 
 cJSON *schema_discovery_groups(struct schema *schema)
@@ -149,7 +195,7 @@ cJSON *schema_discovery_groups(struct schema *schema)
     json_set_string(list, "kind", "APIGroupList");
     json_set_string(list, "apiVersion", "v1");
     struct gather gather = {.out = json_ensure_array(list, "groups")};
-    schema_each(schema, add_group, &gather);
+    add_groups(schema, &gather);
     return list;
 }
 
@@ -157,7 +203,7 @@ cJSON *schema_discovery_group(struct schema *schema, const char *group)
 {
     auto_json groups = cJSON_CreateArray();
     struct gather gather = {.out = groups, .group = group};
-    schema_each(schema, add_group, &gather);
+    add_groups(schema, &gather);
     if (!groups->child)
         return NULL;
     cJSON *found = cJSON_DetachItemViaPointer(groups, groups->child);
@@ -203,29 +249,47 @@ static cJSON *aggregated_resource(const struct schema_kind *kind)
     return entry;
 }
 
-static void add_aggregated(void *arg, const struct schema_kind *kind)
+/* The list of a group and version that resources go into. */
+static cJSON *aggregated_list(struct gather *gather, const char *group_name, const char *version_name)
 {
-    struct gather *gather = arg;
-    const struct schema_kind_info *info = &kind->info;
-    if ((*info->group == 0) != gather->core)
-        return;
-    cJSON *group = gather->core ? gather->out->child : find_named(gather->out, "metadata.name", info->group);
+    cJSON *group = gather->core ? gather->out->child : find_named(gather->out, "metadata.name", group_name);
     if (!group) {
         group = json_push(gather->out, cJSON_CreateObject());
         cJSON *metadata = json_ensure_object(group, "metadata");
         if (!gather->core)
-            json_set_string(metadata, "name", info->group);
+            json_set_string(metadata, "name", group_name);
         json_set(group, "versions", cJSON_CreateArray());
     }
     cJSON *versions = json_get(group, "versions");
-    cJSON *version = find_named(versions, "version", info->version);
+    cJSON *version = find_named(versions, "version", version_name);
     if (!version) {
         version = json_push(versions, cJSON_CreateObject());
-        json_set_string(version, "version", info->version);
+        json_set_string(version, "version", version_name);
         json_set_string(version, "freshness", "Current");
         json_set(version, "resources", cJSON_CreateArray());
     }
-    json_push(json_get(version, "resources"), aggregated_resource(kind));
+    return json_get(version, "resources");
+}
+
+static void add_aggregated(void *arg, const struct schema_kind *kind)
+{
+    struct gather *gather = arg;
+    if ((*kind->info.group == 0) == gather->core)
+        json_push(aggregated_list(gather, kind->info.group, kind->info.version), aggregated_resource(kind));
+}
+
+static void add_aggregated_reviews(struct gather *gather)
+{
+    for (size_t i = 0; i < COUNT_OF(reviews); i++) {
+        const struct review *review = &reviews[i];
+        cJSON *entry =
+            json_push(aggregated_list(gather, review->group, REVIEWS_VERSION), cJSON_CreateObject());
+        json_set_string(entry, "resource", review->plural);
+        json_set(entry, "responseKind", response_kind(review->group, REVIEWS_VERSION, review->kind));
+        json_set_string(entry, "scope", review->namespaced ? "Namespaced" : "Cluster");
+        json_set_string(entry, "singularResource", review->singular);
+        json_set(entry, "verbs", word_list(review_verbs, COUNT_OF(review_verbs)));
+    }
 }
 
 cJSON *schema_discovery_aggregated(struct schema *schema, bool core)
@@ -236,5 +300,7 @@ cJSON *schema_discovery_aggregated(struct schema *schema, bool core)
     json_set(list, "metadata", cJSON_CreateObject());
     struct gather gather = {.out = json_ensure_array(list, "items"), .core = core};
     schema_each(schema, add_aggregated, &gather);
+    if (!core)
+        add_aggregated_reviews(&gather);
     return list;
 }

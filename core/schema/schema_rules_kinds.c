@@ -1,5 +1,5 @@
 /*
- * schema_rules_kinds: cross-field checks of Services, ConfigMaps, Secrets, Nodes, EndpointSlices
+ * schema_rules_kinds: cross-field checks of Services, ConfigMaps, Secrets, Nodes, EndpointSlices, Endpoints
  * and Events. Wording after Kubernetes' validation of these kinds. Addresses and node ports are given out by
  * api, not here.
  */
@@ -224,6 +224,24 @@ static void rule_secret(struct validation *v, const cJSON *object, const cJSON *
 
 /* --- the rest --- */
 
+static void rule_endpoint_subsets(struct validation *v, const cJSON *subsets, UNUSED const cJSON *old,
+                                  const struct schema_path *path)
+{
+    int i = 0;
+    json_each (subset, subsets) {
+        const struct schema_path here = {.up = path, .index = i++}, at_ports = {.up = &here, .key = "ports"};
+        const cJSON *ports = json_get(subset, "ports");
+        if (!json_at(subset, "addresses[0]") && !json_at(subset, "notReadyAddresses[0]"))
+            invalid_required(v, &here, "must specify `addresses` or `notReadyAddresses`");
+        int at = 0;
+        json_each (port, ports) {
+            const struct schema_path one = {.up = &at_ports, .index = at++};
+            if (ports->child->next && str_empty(json_string(port, "name")))
+                invalid_required(v, SCHEMA_FIELD(&one, "name"), NULL);
+        }
+    }
+}
+
 static void rule_node(struct validation *v, const cJSON *node, const cJSON *old,
                       UNUSED const struct schema_path *path)
 {
@@ -277,6 +295,7 @@ const struct schema_named_rule schema_rules_kinds[] = {
     {"serviceSpec", rule_service_spec},
     {"service", rule_service},
     {"endpointSlice", rule_endpoint_slice},
+    {"endpointSubsets", rule_endpoint_subsets},
     {"configMap", rule_config_map},
     {"secret", rule_secret},
     {"node", rule_node},

@@ -1,6 +1,7 @@
--- Lease: heart-beats and leadership. Volatile: never written to disk.
+-- Lease: heart-beats and leadership. Those that the cluster renews for itself are never written to disk: an idle cluster writes nothing.
 return {
-  group = "coordination.k8s.io", version = "v1", kind = "Lease", plural = "leases", scope = "Namespaced", volatile = true,
+  group = "coordination.k8s.io", version = "v1", kind = "Lease", plural = "leases", scope = "Namespaced",
+  volatile = { "kube-node-lease", "kube-system/minik8s-manager" },
   columns = {
     { name = "Holder", path = "spec.holderIdentity", description = "Who holds it." },
     { name = "Age", column = "age", description = "Time since its creation." },

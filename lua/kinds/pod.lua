@@ -1,7 +1,7 @@
 -- Pod: containers that run together on one node.
 return {
   version = "v1", kind = "Pod", plural = "pods", shortNames = { "po" }, categories = { "all" }, scope = "Namespaced",
-  subresources = { status = {}, ephemeralcontainers = {}, log = {}, exec = {}, attach = {}, portforward = {}, proxy = {}, binding = {}, eviction = {} },
+  subresources = { status = {}, ephemeralcontainers = {}, log = {}, exec = {}, attach = {}, portforward = {}, binding = {}, eviction = {} },
   indexed = { "spec.nodeName" },
   matched = { "status.phase", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.podIP" },
   references = {

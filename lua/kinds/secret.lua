@@ -12,7 +12,7 @@ return {
   schema = {
     hook = "secret", description = "Passwords, keys and the like, used as environment variables or files. Encrypted on disk.",
     properties = {
-      type = { type = "string", immutable = true, default = "Opaque", description = "Opaque, or a type that asks for certain keys, e.g. kubernetes.io/tls." },
+      type = { type = "string", immutable = true, default = "Opaque", description = "Opaque, or a type that asks for certain keys, e.g. kubernetes.io/tls. kubernetes.io/service-account-token: the server fills in a token without an end for the account that the annotation kubernetes.io/service-account.name names." },
       data = { type = "map", keyFormat = "config-key", additionalProperties = { type = "string", format = "byte" }, description = "Keys and bytes in base64." },
       stringData = { type = "map", keyFormat = "config-key", additionalProperties = { type = "string" }, description = "Keys and texts; moved into data when written." },
       immutable = { type = "boolean", description = "If true data cannot be changed any more." },

@@ -1,7 +1,7 @@
 -- Service: one stable address for many pods.
 return {
   version = "v1", kind = "Service", plural = "services", shortNames = { "svc" }, categories = { "all" }, scope = "Namespaced", everyNode = true, nameRule = "label",
-  subresources = { status = {}, proxy = {} },
+  subresources = { status = {} },
   validators = { "service" },
   matched = { "spec.clusterIP", "spec.type" },
   initialStatus = { loadBalancer = {} },

@@ -5,6 +5,7 @@
 #define JOIN "/apis/minik8s.io/v1/join"
 #define TOKENS "/apis/minik8s.io/v1/jointokens"
 #define PODS "/api/v1/namespaces/default/pods"
+#define SECRETS "/api/v1/namespaces/default/secrets"
 
 static struct reply ask_as(struct world *w, const char *user, const char *group, const char *token,
                            const char *method, const char *target, const char *body)
@@ -108,6 +109,71 @@ static void test_bound_tokens(void **state)
     assert_at(where, "status.userInfo.extra['authentication.kubernetes.io/node-name'][0]", "n7");
     expect(w, 200, "DELETE", "/api/v1/nodes/n7", NULL);
     assert_int_equal(status_of(w, on_node), 401);
+}
+
+static struct reply post_secret(struct world *w, const char *name, const char *annotations)
+{
+    auto_free char *body = mem_printf("{'metadata':{'name':'%s','annotations':{%s}},'type':'kubernetes.io/"
+                                      "service-account-token'}",
+                                      name, annotations);
+    return ask(w, "POST", SECRETS, body);
+}
+
+static char *decoded(const struct reply *secret, const char *path)
+{
+    const char *text = text_at(secret, path);
+    unsigned char *data = NULL;
+    size_t len = 0;
+    assert_int_equal(str_unbase64(text, strlen(text), &data, &len), 0);
+    char *copy = mem_strndup((char *)data, len);
+    free(data);
+    return copy;
+}
+
+/* A Secret of the type gets a token of the account, which ends with either of the two and by nothing else. */
+static void test_token_secrets(void **state)
+{
+    struct world *w = *state;
+    static const char *const wrong[][2] = {
+        {"", "metadata.annotations[kubernetes.io/service-account.name]"},
+        {"'kubernetes.io/service-account.name':'none'",
+         "metadata.annotations[kubernetes.io/service-account.name]"},
+        {"'kubernetes.io/service-account.name':'bot','kubernetes.io/service-account.uid':'1'",
+         "metadata.annotations[kubernetes.io/service-account.uid]"}};
+    expect(w, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{'metadata':{'name':'bot'}}");
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        auto_reply refused = post_secret(w, "t", wrong[i][0]);
+        assert_int_equal(refused.status, 422);
+        assert_at(refused, "details.causes[0].field", wrong[i][1]);
+    }
+    auto_reply made = post_secret(w, "t", "'kubernetes.io/service-account.name':'bot'");
+    assert_int_equal(made.status, 201);
+    assert_true(strlen(text_at(&made, "metadata.annotations['kubernetes.io/service-account.uid']")) > 30);
+    auto_free char *token = decoded(&made, "data.token"), *ca = decoded(&made, "data['ca.crt']"),
+                   *namespace = decoded(&made, "data.namespace");
+    assert_string_equal(namespace, "default");
+    assert_true(str_starts(ca, "-----BEGIN CERTIFICATE-----"));
+    auto_reply who =
+        ask_as(w, NULL, NULL, token, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "{}");
+    assert_at(who, "status.userInfo.username", "system:serviceaccount:default:bot");
+    loop_run_until(w->loop, loop_now_ms(w->loop) + 10ll * 365 * 86400 * 1000);
+    assert_int_equal(status_of(w, token), 200);
+
+    auto_reply kept = ask_type(w, "PATCH", SECRETS "/t", "application/merge-patch+json",
+                               "{'metadata':{'labels':{'a':'b'}}}");
+    assert_string_equal(text_at(&kept, "data.token"), text_at(&made, "data.token"));
+    auto_reply again = ask_type(w, "PATCH", SECRETS "/t", "application/merge-patch+json", "{'data':null}");
+    auto_free char *second = decoded(&again, "data.token");
+    assert_int_equal(status_of(w, second), 200);
+    expect(w, 200, "DELETE", SECRETS "/t", NULL);
+    assert_int_equal(status_of(w, token), 401);
+    auto_reply other = post_secret(w, "u", "'kubernetes.io/service-account.name':'bot'");
+    auto_free char *third = decoded(&other, "data.token");
+    assert_int_equal(status_of(w, third), 200);
+    expect(w, 200, "DELETE", "/api/v1/namespaces/default/serviceaccounts/bot", NULL);
+    assert_int_equal(status_of(w, third), 401);
+    auto_reply orphan = ask_type(w, "PATCH", SECRETS "/u", "application/merge-patch+json", "{'data':null}");
+    assert_int_equal(orphan.status, 200);
 }
 
 /* What is asked for is checked: a token is never good for longer or for more than was meant. */
@@ -421,6 +487,33 @@ static void test_can_i(void **state)
     expect(w, 405, "GET", target, NULL);
 }
 
+/* About others, but only in the namespace of the request, and only for those who may ask there. */
+static void test_local_reviews(void **state)
+{
+    struct world *w = *state;
+#define LOCAL "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews"
+    const char *about = "{'spec':{'user':'%s','%s':{'namespace':'%s','verb':'get','resource':'pods'}}}";
+    auto_free char *jane = mem_printf(about, "jane", "resourceAttributes", "default"),
+                   *elsewhere = mem_printf(about, "jane", "resourceAttributes", "kube-system"),
+                   *path = mem_printf(about, "jane", "nonResourceAttributes", "default");
+    auto_reply no = ask(w, "POST", LOCAL, jane);
+    assert_int_equal(no.status, 201);
+    assert_false(json_bool(no.json, "status.allowed", true));
+    expect(
+        w, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings",
+        "{'metadata':{'name':'jane'},'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':'ClusterRole',"
+        "'name':'admin'},'subjects':[{'kind':'User','name':'jane','apiGroup':'rbac.authorization.k8s.io'}]}");
+    auto_reply yes = ask_as(w, "jane", NULL, NULL, "POST", LOCAL, jane);
+    assert_int_equal(yes.status, 201);
+    assert_true(json_bool(yes.json, "status.allowed", false));
+    expect(w, 422, "POST", LOCAL, elsewhere);
+    expect(w, 422, "POST", LOCAL, path);
+    expect(w, 422, "POST", LOCAL, "{}");
+    auto_reply refused = ask_as(w, "joe", NULL, NULL, "POST", LOCAL, jane);
+    assert_int_equal(refused.status, 403);
+    expect(w, 404, "POST", "/apis/authorization.k8s.io/v1/localsubjectaccessreviews", jane);
+}
+
 static void test_node_sees_its_own(void **state)
 {
     struct world *w = *state;
@@ -623,12 +716,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bound_tokens, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bindings_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_token_requests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_token_secrets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_impersonation, setup, teardown),
         cmocka_unit_test_setup_teardown(test_impersonation_lowers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_account_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_audiences, setup, teardown),
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_can_i, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_local_reviews, setup, teardown),
         cmocka_unit_test_setup_teardown(test_node_sees_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_refused, setup, teardown),

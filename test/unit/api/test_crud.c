@@ -401,6 +401,48 @@ static void test_gates(void **state)
     expect(w, 201, "POST", "/api/v1/namespaces/default/pods/a/binding", "{'target':{'name':'n'}}");
 }
 
+static bool is_there(struct world *w, const char *path)
+{
+    auto_reply got = ask(w, "GET", path, NULL);
+    return got.status == 200;
+}
+
+/* Leases outlive the server, and a list of all has each once; what nodes and managers renew stays in memory.
+ */
+static void test_leases(void **state)
+{
+    struct world *w = *state;
+#define LEASES_OF(namespace) "/apis/coordination.k8s.io/v1/namespaces/" namespace "/leases"
+    struct store_lmdb_stats before, after;
+    store_lmdb_stats(w->store, &before);
+    expect(w, 201, "POST", LEASES_OF("kube-node-lease"), "{'metadata':{'name':'n1'}}");
+    expect(w, 201, "POST", LEASES_OF("kube-system"), "{'metadata':{'name':'minik8s-manager'}}");
+    auto_reply beat = ask_type(w, "PATCH", LEASES_OF("kube-node-lease") "/n1", "application/merge-patch+json",
+                               "{'spec':{'holderIdentity':'n1'}}");
+    assert_at(beat, "spec.holderIdentity", "n1");
+    store_lmdb_stats(w->store, &after);
+    assert_int_equal(after.commits, before.commits);
+
+    expect(w, 201, "POST", LEASES_OF("default"), "{'metadata':{'name':'app'},'spec':{'holderIdentity':'a'}}");
+    expect(w, 201, "POST", LEASES_OF("kube-system"),
+           "{'metadata':{'name':'app'},'spec':{'holderIdentity':'b'}}");
+    auto_reply taken = ask_type(w, "PATCH", LEASES_OF("default") "/app", "application/merge-patch+json",
+                                "{'spec':{'holderIdentity':'c'}}");
+    assert_int_equal(taken.status, 200);
+    auto_reply all = ask(w, "GET", "/apis/coordination.k8s.io/v1/leases", NULL);
+    assert_int_equal(cJSON_GetArraySize(json_get(all.json, "items")), 4);
+    world_close(w);
+    world_open(w);
+    auto_reply kept = ask(w, "GET", LEASES_OF("default") "/app", NULL);
+    assert_string_equal(text_at(&kept, "spec.holderIdentity"), "c");
+    assert_true(is_there(w, LEASES_OF("kube-system") "/app"));
+    assert_false(is_there(w, LEASES_OF("kube-system") "/minik8s-manager"));
+    assert_false(is_there(w, LEASES_OF("kube-node-lease") "/n1"));
+    expect(w, 200, "DELETE", LEASES_OF("default") "/app", NULL);
+    auto_reply rest = ask(w, "GET", "/apis/coordination.k8s.io/v1/leases", NULL);
+    assert_int_equal(cJSON_GetArraySize(json_get(rest.json, "items")), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,6 +464,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_depth_of_what_is_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(test_priority_classes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gates, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leases, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

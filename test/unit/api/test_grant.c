@@ -307,6 +307,78 @@ static void test_hostile(void **state)
     assert_non_null(strstr(text_at(&reply, "message"), "too many to be compared"));
 }
 
+static void on_gone(struct store_write *write UNUSED)
+{
+}
+
+static int status_as(struct world *w, const char *user, const char *method, const char *target,
+                     const char *body)
+{
+    auto_reply reply = ask_as(w, user, method, target, NULL, body);
+    return reply.status;
+}
+
+static void bootstrap_again(struct world *w)
+{
+    bool ready = false;
+    api_bootstrap(w->api, on_bootstrapped, &ready);
+    while (!ready)
+        turn(w);
+}
+
+/* The roles that every cluster has say what Kubernetes' say, come back, and stay as a user has made them. */
+static void test_first_roles(void **state)
+{
+    struct world *w = *state;
+    static const char *const pairs[][2] = {
+        {"cluster-admin", "root"}, {"admin", "ada"}, {"edit", "ed"}, {"view", "vi"}};
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        auto_free char *binding = binding_of(pairs[i][1], "ClusterRole", pairs[i][0], pairs[i][1]);
+        expect(w, 201, "POST", i == 0 ? CLUSTER_BINDINGS : BINDINGS, binding);
+    }
+#define OURS "/api/v1/namespaces/default"
+    const char *map = "{'metadata':{'name':'m'}}", *role = "{'metadata':{'name':'r'},'rules':[]}";
+    assert_int_equal(status_as(w, "root", "GET", "/api/v1/nodes", NULL), 200);
+    assert_int_equal(status_as(w, "root", "GET", "/metrics", NULL), 200);
+    assert_int_equal(status_as(w, "root", "POST", CLUSTER_ROLES, role), 201);
+    assert_int_equal(status_as(w, "ada", "POST", ROLES, role), 201);
+    assert_int_equal(status_as(w, "ada", "GET", OURS "/secrets", NULL), 200);
+    assert_int_equal(status_as(w, "ada", "GET", "/api/v1/nodes", NULL), 403);
+    assert_int_equal(status_as(w, "ada", "GET", "/api/v1/namespaces/kube-system/pods", NULL), 403);
+    assert_int_equal(status_as(w, "ed", "POST", OURS "/configmaps", map), 201);
+    assert_int_equal(status_as(w, "ed", "GET", OURS "/secrets", NULL), 200);
+    assert_int_equal(status_as(w, "ed", "POST", ROLES, role), 403);
+    assert_int_equal(status_as(w, "vi", "GET", OURS "/configmaps/m", NULL), 200);
+    assert_int_equal(status_as(w, "vi", "GET", OURS "/secrets", NULL), 403);
+    assert_int_equal(status_as(w, "vi", "POST", OURS "/configmaps", map), 403);
+
+    auto_reply view = ask(w, "GET", CLUSTER_ROLES "/view", NULL);
+    assert_at(view, "metadata.labels['kubernetes.io/bootstrapping']", "rbac-defaults");
+    auto_free char *mine = role_of("view", SECRETS);
+    expect(w, 200, "PUT", CLUSTER_ROLES "/view", mine);
+    expect(w, 200, "DELETE", CLUSTER_ROLES "/edit", NULL);
+    settle(w);
+    expect(w, 200, "GET", CLUSTER_ROLES "/edit", NULL);
+
+    /* a cluster that is older than these roles */
+    struct store_write gone = {.verb = STORE_DELETE,
+                               .key = "clusterroles.rbac.authorization.k8s.io//admin",
+                               .expect = STORE_ANY,
+                               .done = on_gone};
+    struct store_write *writes[] = {&gone};
+    assert_int_equal(w->store->ops->submit(w->store, writes, 1, NULL), 0);
+    settle(w);
+    assert_int_equal(gone.result, ERR_NONE);
+    bytes_unref(gone.bytes);
+    world_close(w);
+    world_open(w);
+    expect(w, 404, "GET", CLUSTER_ROLES "/admin", NULL);
+    bootstrap_again(w);
+    expect(w, 200, "GET", CLUSTER_ROLES "/admin", NULL);
+    auto_reply kept = ask(w, "GET", CLUSTER_ROLES "/view", NULL);
+    assert_at(kept, "rules[0].resources[0]", "secrets");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cluster_binding, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cover, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_first_roles, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

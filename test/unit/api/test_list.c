@@ -124,6 +124,37 @@ static void test_table(void **state)
     assert_at(plain, "kind", "PodList");
 }
 
+/* The API's own Endpoints, which `kubectl get endpoints` shows; more addresses than fit into the column. */
+static void test_endpoints(void **state)
+{
+    struct world *w = *state;
+    const char *target = "/api/v1/namespaces/default/endpoints";
+    world_close(w);
+    w->options.public_address = "10.0.0.1";
+    w->options.public_port = 6443;
+    world_open(w);
+    bool ready = false;
+    api_bootstrap(w->api, on_bootstrapped, &ready);
+    while (!ready)
+        turn(w);
+    expect(w, 201, "POST", target,
+           "{'metadata':{'name':'many'},'subsets':[{'addresses':[{'ip':'10.0.0.1'},{'ip':'::1'}],"
+           "'ports':[{'name':'a','port':1},{'name':'b','port':2}]},{'addresses':[{'ip':'10.0.0.3'}]}]}");
+    expect(w, 201, "POST", target, "{'metadata':{'name':'none'}}");
+    auto_reply table = ask_accept(w, "/api/v1/endpoints", TABLE);
+    assert_at(table, "rows[0].cells[1]", "10.0.0.1:6443");
+    assert_at(table, "rows[1].cells[1]", "10.0.0.1:1,[::1]:1,10.0.0.1:2 + 2 more...");
+    assert_at(table, "rows[2].cells[1]", "<none>");
+    auto_reply empty =
+        ask(w, "POST", target, "{'metadata':{'name':'x'},'subsets':[{'ports':[{'port':1},{'port':2}]}]}");
+    assert_int_equal(empty.status, 422);
+    assert_at(empty, "details.causes[0].field", "subsets[0]");
+    assert_at(empty, "details.causes[1].field", "subsets[0].ports[0].name");
+    expect(w, 200, "DELETE", "/api/v1/namespaces/default/endpoints/kubernetes", NULL);
+    settle(w);
+    expect(w, 200, "GET", "/api/v1/namespaces/default/endpoints/kubernetes", NULL);
+}
+
 /* Big lists are streamed; while one is being sent the next one has to wait. */
 static void test_big_list(void **state)
 {
@@ -227,6 +258,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_chunks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_revision_semantics, setup, teardown),
         cmocka_unit_test_setup_teardown(test_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_endpoints, setup, teardown),
         cmocka_unit_test_setup_teardown(test_big_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_discovery, setup, teardown),
         cmocka_unit_test_setup_teardown(test_past_of_others, setup, teardown),

@@ -33,6 +33,10 @@ static void test_legacy(void **state)
                 "eviction','singularName':'','namespaced':true,'kind':'Eviction','group':'policy','version':'"
                 "v1','verbs':['create']}");
     assert_string_equal(json_string(named(resources, "name", "pods/status"), "kind"), "Pod");
+    assert_json(json_get(named(resources, "name", "nodes/proxy"), "verbs"), "['get']");
+    json_each (resource, resources) /* what is not served is not offered */
+        assert_false(str_eq(json_string(resource, "name"), "pods/proxy") ||
+                     str_eq(json_string(resource, "name"), "services/proxy"));
     auto_json apps_resources = schema_discovery_resources(*state, "apps", "v1");
     assert_string_equal(
         json_string(named(json_get(apps_resources, "resources"), "name", "deployments/scale"), "group"),
@@ -59,6 +63,33 @@ static void test_aggregated(void **state)
     auto_json others = schema_discovery_aggregated(*state, false);
     const cJSON *apps = named(json_get(others, "items"), "metadata.name", "apps");
     assert_string_equal(json_string(apps, "versions[0].resources[0].responseKind.group"), "apps");
+}
+
+/* What is only asked has a resource too, so that clients find its path. */
+static void test_reviews(void **state)
+{
+    auto_json groups = schema_discovery_groups(*state);
+    assert_json(named(json_get(groups, "groups"), "name", "authorization.k8s.io"),
+                "{'name':'authorization.k8s.io','versions':[{'groupVersion':'authorization.k8s.io/"
+                "v1','version':'v1'}],"
+                "'preferredVersion':{'groupVersion':'authorization.k8s.io/v1','version':'v1'}}");
+    auto_json one = schema_discovery_group(*state, "authentication.k8s.io");
+    assert_string_equal(json_string(one, "preferredVersion.version"), "v1");
+    auto_json resources = schema_discovery_resources(*state, "authorization.k8s.io", "v1");
+    assert_int_equal(cJSON_GetArraySize(json_get(resources, "resources")), 4);
+    assert_json(
+        named(json_get(resources, "resources"), "name", "localsubjectaccessreviews"),
+        "{'name':'localsubjectaccessreviews','singularName':'localsubjectaccessreview','namespaced':true,"
+        "'kind':'LocalSubjectAccessReview','verbs':['create']}");
+    assert_null(schema_discovery_resources(*state, "authorization.k8s.io", "v1beta1"));
+    auto_json others = schema_discovery_aggregated(*state, false);
+    const cJSON *group = named(json_get(others, "items"), "metadata.name", "authentication.k8s.io");
+    assert_json(
+        named(json_at(group, "versions[0].resources"), "resource", "tokenreviews"),
+        "{'resource':'tokenreviews','responseKind':{'group':'authentication.k8s.io','version':'v1',"
+        "'kind':'TokenReview'},'scope':'Cluster','singularResource':'tokenreview','verbs':['create']}");
+    auto_json core = schema_discovery_aggregated(*state, true);
+    assert_int_equal(cJSON_GetArraySize(json_get(core, "items")), 1);
 }
 
 static void resolve_refs(const cJSON *json, const cJSON *schemas)
@@ -173,9 +204,13 @@ static void test_every_field_is_described(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_legacy),  cmocka_unit_test(test_aggregated),
-        cmocka_unit_test(test_openapi), cmocka_unit_test(test_index_hash_follows_the_kinds),
-        cmocka_unit_test(test_explain), cmocka_unit_test(test_every_field_is_described),
+        cmocka_unit_test(test_legacy),
+        cmocka_unit_test(test_aggregated),
+        cmocka_unit_test(test_reviews),
+        cmocka_unit_test(test_openapi),
+        cmocka_unit_test(test_index_hash_follows_the_kinds),
+        cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_every_field_is_described),
     };
     return cmocka_run_group_tests(tests, setup_schema, teardown_schema);
 }

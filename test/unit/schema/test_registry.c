@@ -28,7 +28,13 @@ static void test_lookups(void **state)
     assert_null(schema_find_kind(*state, NULL, NULL));
     const struct schema_kind_info *lease =
         schema_kind_info(schema_find_resource(*state, "leases.coordination.k8s.io"));
-    assert_true(lease->is_volatile);
+    const struct schema_kind *leases = schema_find_resource(*state, "leases.coordination.k8s.io");
+    assert_true(lease->is_volatile && schema_is_volatile(leases, "kube-node-lease", "n"));
+    assert_true(schema_is_volatile(leases, "kube-system", "minik8s-manager"));
+    assert_false(schema_is_volatile(leases, "kube-system", "n") ||
+                 schema_is_volatile(leases, "kube", "node-lease"));
+    assert_true(schema_is_volatile(schema_find_resource(*state, "drains.minik8s.io"), NULL, "cluster"));
+    assert_false(schema_is_volatile(schema_find_resource(*state, "nodes"), NULL, "n"));
     const struct schema_kind_info *secret = schema_kind_info(schema_find_resource(*state, "secrets"));
     assert_true(secret->sealed && secret->namespaced && !secret->has_status);
     assert_string_equal(secret->list_kind, "SecretList");
