@@ -41,22 +41,42 @@ static void image_failed(struct pod *pod, struct container *c, const struct err 
     pod_event(pod, c, "Normal", "BackOff", "Back-off pulling image \"%s\"", image);
 }
 
-/* .dockerconfigjson of the first imagePullSecret that has one; NULL: none. */
-static char *pull_auth(const struct pod *pod)
+/* Adds the log-ins of one Secret; of two for one registry the first wins. False: it holds none. */
+static bool add_logins(cJSON *auths, const cJSON *secret)
 {
+    const cJSON *data = json_get(secret, "data"), *current = json_get(data, ".dockerconfigjson");
+    const cJSON *text = current ? current : json_get(data, ".dockercfg"); /* that is the log-ins alone */
+    unsigned char *bytes = NULL;
+    size_t len = 0;
+    if (!cJSON_IsString(text) || str_unbase64(text->valuestring, strlen(text->valuestring), &bytes, &len) < 0)
+        return false;
+    auto_json config = json_parse((const char *)bytes, len, NULL);
+    free(bytes);
+    const cJSON *logins = current ? json_get(config, "auths") : config;
+    json_each (login, logins)
+        if (!json_get(auths, login->string))
+            json_set(auths, login->string, json_copy(login));
+    return cJSON_IsObject(logins);
+}
+
+/* What the imagePullSecrets give together, as one .dockerconfigjson; NULL: nothing. Caller frees. */
+static char *pull_auth(struct pod *pod, const struct container *c)
+{
+    auto_json config = cJSON_CreateObject();
+    cJSON *auths = json_ensure_object(config, "auths");
+    auto_str useless = {0};
     json_each (reference, json_at(pod->object, "spec.imagePullSecrets")) {
-        auto_free char *key = mem_printf("secrets/%s", json_string_or(reference, "name", ""));
-        const char *text =
-            json_string(json_get(json_get(pod->references, key), "data"), "['.dockerconfigjson']");
-        unsigned char *data = NULL;
-        size_t len;
-        if (text && str_unbase64(text, strlen(text), &data, &len) == 0) {
-            char *auth = mem_strndup((char *)data, len);
-            free(data);
-            return auth;
-        }
+        const char *name = json_string_or(reference, "name", "");
+        auto_free char *key = mem_printf("secrets/%s", name);
+        if (!add_logins(auths, json_get(pod->references, key)))
+            str_addf(&useless, "%s%s", useless.len ? ", " : "", name);
     }
-    return NULL;
+    if (useless.len)
+        pod_event(
+            pod, c, "Warning", "FailedToRetrieveImagePullSecret",
+            "Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.",
+            str_c(&useless));
+    return auths->child ? json_print(config) : NULL;
 }
 
 struct pulled {
@@ -107,7 +127,7 @@ static void on_image(void *arg, const char *image_id, struct err *err);
 
 static void pull(struct pod *pod, struct container *c)
 {
-    auto_free char *auth = pull_auth(pod);
+    auto_free char *auth = pull_auth(pod, c);
     struct pod_call *call = pod_call_new(pod, PLAN_IMAGE, c->index);
     struct pulled *pulled = NEW(struct pulled); /* this is the pull, not the look whether it is there */
     pulled->begun_ms = node_now(pod->node);

@@ -47,6 +47,7 @@ struct fake_machine {
     void (*on_signal)(void *arg, const struct runtime_container *container, int signal_number);
     void *on_signal_arg;
     size_t starts;
+    char *auth;
     unsigned next_pid, next_id;
 };
 
@@ -488,8 +489,9 @@ static void runtime_op_list(struct runtime *r, runtime_on_list *done, void *arg)
     operation_begin(r, LIST, NULL, DONE(done), arg);
 }
 static void runtime_op_image(struct runtime *r, const char *reference, enum runtime_pull policy,
-                             const char *auth UNUSED, runtime_on_image *done, void *arg)
+                             const char *auth, runtime_on_image *done, void *arg)
 {
+    mem_set_text(&CONTAINER_OF(r, struct fake_runtime, base)->machine->auth, auth);
     operation_begin(r, IMAGE, reference, DONE(done), arg)->number = (int)policy;
 }
 static void runtime_op_images(struct runtime *r, runtime_on_json *done, void *arg)
@@ -645,6 +647,7 @@ void fake_machine_free(struct fake_machine *machine)
     map_fini(&machine->containers);
     map_fini(&machine->images);
     map_fini(&machine->execs);
+    free(machine->auth);
     free(machine);
 }
 
@@ -725,6 +728,11 @@ size_t fake_machine_count(const struct fake_machine *machine, bool running_only)
     map_each (entry, &machine->containers)
         count += !running_only || ((struct fake_container *)entry->value)->view.state == RUNTIME_RUNNING;
     return count;
+}
+
+const char *fake_machine_auth(const struct fake_machine *machine)
+{
+    return machine->auth;
 }
 
 size_t fake_machine_starts(const struct fake_machine *machine)

@@ -58,6 +58,8 @@ const struct runtime_spec *fake_machine_spec(const struct fake_machine *machine,
 size_t fake_machine_count(const struct fake_machine *machine, bool running_only);
 size_t fake_machine_starts(const struct fake_machine *machine); /* containers started so far, sandboxes too */
 size_t fake_machine_signals(const struct fake_machine *machine, const char *name, int signal_number);
+/* The log-ins that came with the last question for an image; NULL: none. Borrowed. */
+const char *fake_machine_auth(const struct fake_machine *machine);
 /* What exec answers: the exit code of every command whose first word is `word`. Default 0. */
 void fake_machine_set_exec(struct fake_machine *machine, const char *word, int exit_code);
 

@@ -143,6 +143,42 @@ static void test_reasons(void **state UNUSED)
     world_end(&w);
 }
 
+static void put_secret(struct world *w, const char *name, const char *key, const char *value)
+{
+    auto_free char *data = str_base64(value, strlen(value));
+    auto_free char *text =
+        mem_printf("{\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\",\"uid\":\"%s\"},"
+                   "\"data\":{\"%s\":\"%s\"}}",
+                   name, name, key, data);
+    put_json(w, "secrets", text);
+}
+
+/* Every Secret's log-ins are offered, those of the old form too; one that is not there or holds nothing stops
+ * none. */
+static void test_pull_secrets(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 6);
+    put_secret(&w, "one", ".dockerconfigjson", "{\"auths\":{\"a\":{\"auth\":\"1\"},\"b\":{\"auth\":\"2\"}}}");
+    put_secret(&w, "broken", ".dockerconfigjson", "{");
+    put_secret(&w, "two", ".dockerconfigjson", "{\"auths\":{\"b\":{\"auth\":\"3\"},\"c\":{\"auth\":\"4\"}}}");
+    put_secret(&w, "old", ".dockercfg", "{\"d\":{\"auth\":\"5\"}}");
+    put_pod(&w, "p",
+            "{\"imagePullSecrets\":[{\"name\":\"absent\"},{\"name\":\"one\"},{\"name\":\"broken\"},{\"name\":"
+            "\"two\"},{\"name\":\"old\"}],\"containers\":[{\"name\":\"c\",\"image\":\"new:1\"}]}");
+    run_ms(&w, 1000);
+    assert_true(runs(&w, "p", "c"));
+    assert_string_equal(fake_machine_auth(w.machine),
+                        "{\"auths\":{\"a\":{\"auth\":\"1\"},\"b\":{\"auth\":\"2\"},\"c\":{\"auth\":\"4\"},"
+                        "\"d\":{\"auth\":\"5\"}}}");
+    assert_true(saw_event(&w, "FailedToRetrieveImagePullSecret"));
+    put_pod(&w, "q", "{\"containers\":[{\"name\":\"c\",\"image\":\"new:2\"}]}");
+    run_ms(&w, 1000);
+    assert_true(runs(&w, "q", "c"));
+    assert_null(fake_machine_auth(w.machine));
+    world_end(&w);
+}
+
 static void test_init_order(void **state UNUSED)
 {
     struct world w;
@@ -727,11 +763,11 @@ int main(void)
                                        cmocka_unit_test(test_sandbox_dies),
                                        cmocka_unit_test(test_completes),
                                        cmocka_unit_test(test_reasons),
+                                       cmocka_unit_test(test_pull_secrets),
                                        cmocka_unit_test(test_init_order),
                                        cmocka_unit_test(test_deletion),
                                        cmocka_unit_test(test_ends_before_the_answer),
                                        cmocka_unit_test(test_balance),
-                                       cmocka_unit_test(test_renamed_port),
                                        cmocka_unit_test(test_renamed_port),
                                        cmocka_unit_test(test_drain),
                                        cmocka_unit_test(test_drain_is_bounded),
