@@ -112,7 +112,8 @@ struct pod {
     int64_t volumes_retry_at;
     char *volumes_problem;
 
-    char **old; /* names of containers that nobody needs */
+    struct node_lane *files; /* what is made and removed of its files, in order; no other pod waits for it */
+    char **old;              /* names of containers that nobody needs */
     size_t n_old;
     bool old_busy;
 
@@ -162,12 +163,11 @@ struct node {
     struct net_cidr pod_range;
     bool net_ready, net_busy;
     struct loop_timer *net_retry;
-    struct node_lane *net_lane, *file_lane, *name_lane,
-        *disk_lane;               /* disk: so that an fsync never delays a start */
-    struct node_lane *mount_lane; /* a server that hangs delays nothing else */
-    struct node_lane *usage_lane; /* large volumes delay no pod's start */
-    struct map mounts, removals;  /* volume → struct node_mount; volume → struct removal */
-    struct loop_fd *mount_watch;  /* of mount_fd, /proc/self/mountinfo */
+    struct node_lane *net_lane, *name_lane, *disk_lane; /* disk: so that an fsync never delays a start */
+    struct node_lane *mount_lane;                       /* a server that hangs delays nothing else */
+    struct node_lane *usage_lane;                       /* large volumes delay no pod's start */
+    struct map mounts, removals; /* volume → struct node_mount; volume → struct removal */
+    struct loop_fd *mount_watch; /* of mount_fd, /proc/self/mountinfo */
     int mount_fd;
     struct map pods;         /* uid → struct pod */
     struct map in_slices;    /* uid of a pod of this node → number of slices that list it, as uintptr_t */

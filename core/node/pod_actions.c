@@ -132,7 +132,7 @@ static void create(struct pod *pod, struct container *c)
     job->name = mem_strdup(c->name);
     job->attempt = c->attempt;
     job->termination = mem_printf("%s/termination/%s-%u", job->directory, c->name, c->attempt);
-    node_lane_run(pod->node->file_lane, &job->job);
+    node_lane_run(pod->files, &job->job);
 }
 
 static void start_failed(struct pod *pod, struct container *c, const struct err *err)

@@ -735,6 +735,41 @@ static void test_config_volume(void **state UNUSED)
     world_end(&w);
 }
 
+/* Real threads: the loop's time goes on while they work. */
+static bool runs_soon(struct world *w, const char *pod)
+{
+    for (int i = 0; i < 5000 && !runs(w, pod, "c"); i++) {
+        run_ms(w, 1);
+        usleep(1000);
+    }
+    return runs(w, pod, "c");
+}
+
+/* The files of one pod lie on something that hangs: another one starts. */
+static void test_hanging_files(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 24);
+    kill_agent(&w);
+    w.file_pool = pool_new(2);
+    start_agent(&w);
+    auto_free char *folder = mem_printf("%s/volumes/uid-stuck/etc", w.directory);
+    auto_free char *hosts = mem_printf("%s/hosts", folder);
+    assert_int_equal(file_make_dirs(folder, 0755, NULL), 0);
+    assert_int_equal(mkfifo(hosts, 0600), 0); /* whoever opens it waits for a writer */
+    put_pod(&w, "stuck", ONE);
+    run_ms(&w, 500);
+    put_pod(&w, "p", ONE);
+    assert_true(runs_soon(&w, "p"));
+    assert_false(runs(&w, "stuck", "c"));
+    int fd = open(hosts, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(unlink(hosts), 0);
+    close(fd);
+    assert_true(runs_soon(&w, "stuck"));
+    world_end(&w);
+}
+
 static void test_deadline(void **state UNUSED)
 {
     struct world w;
@@ -757,6 +792,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_start),
                                        cmocka_unit_test(test_token),
                                        cmocka_unit_test(test_config_volume),
+                                       cmocka_unit_test(test_hanging_files),
                                        cmocka_unit_test(test_deadline),
                                        cmocka_unit_test(test_crash_backs_off),
                                        cmocka_unit_test(test_killed_is_restarted),
