@@ -1,6 +1,6 @@
 /*
  * pod_image: a container's image is looked for and pulled, by its pull policy and with the pod's
- * imagePullSecrets.
+ * imagePullSecrets. A pull may take half an hour: the end of the pod does not wait for it.
  */
 #include <string.h>
 
@@ -137,6 +137,12 @@ static void pull(struct pod *pod, struct container *c)
                                    auth, on_image, call);
 }
 
+/* Nothing of it is started any more, whatever the image is. */
+static bool has_ended(const struct pod *pod)
+{
+    return pod->gone || pod->phase || pod->end_reason || json_at(pod->object, "metadata.deletionTimestamp");
+}
+
 static void on_image(void *arg, const char *image_id, struct err *err)
 {
     struct pod_call *call = arg;
@@ -149,11 +155,16 @@ static void on_image(void *arg, const char *image_id, struct err *err)
     if (!pod)
         return;
     struct container *c = &pod->containers[index];
+    if (has_ended(pod)) {
+        c->plan.pulling = false;
+        pod_look(pod);
+        return;
+    }
     if (err && !pulled && err_code(err) == ERR_NOT_FOUND && pull_policy(c) == RUNTIME_PULL_IF_NOT_PRESENT) {
         pull(pod, c);
         return;
     }
-    c->plan.busy = false;
+    c->plan.pulling = false;
     const char *image = json_string_or(c->spec, "image", "");
     if (err_code(err) == ERR_CANCELLED || err_code(err) == ERR_UNAVAILABLE) {
         c->plan.retry_at = node_now(pod->node) + POD_FIRST_RETRY_MS;
@@ -176,7 +187,7 @@ static void on_image(void *arg, const char *image_id, struct err *err)
 
 void pod_image_action(struct pod *pod, struct container *c)
 {
-    c->plan.busy = true;
+    c->plan.pulling = true;
     if (pull_policy(c) == RUNTIME_PULL_ALWAYS) {
         pull(pod, c);
         return;

@@ -492,7 +492,10 @@ static void runtime_op_image(struct runtime *r, const char *reference, enum runt
                              const char *auth, runtime_on_image *done, void *arg)
 {
     mem_set_text(&CONTAINER_OF(r, struct fake_runtime, base)->machine->auth, auth);
-    operation_begin(r, IMAGE, reference, DONE(done), arg)->number = (int)policy;
+    struct operation *op = operation_begin(r, IMAGE, reference, DONE(done), arg);
+    op->number = (int)policy;
+    if (policy != RUNTIME_PULL_NEVER && op->runtime->machine->faults.pull_ms)
+        loop_timer_start(op->timer, op->runtime->machine->faults.pull_ms);
 }
 static void runtime_op_images(struct runtime *r, runtime_on_json *done, void *arg)
 {

@@ -735,6 +735,38 @@ static void test_config_volume(void **state UNUSED)
     world_end(&w);
 }
 
+/* Pods end while their images are on the way; when these have come nobody wants them any more. */
+static void test_slow_pull(void **state UNUSED)
+{
+    const struct fake_runtime_faults slow = {.delay_ms_min = 1, .delay_ms_max = 5, .pull_ms = 1800000};
+    struct world w;
+    world_begin(&w, 25);
+    fake_machine_set_faults(w.machine, &slow);
+    put_pod(&w, "p",
+            "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"},{\"name\":\"d\",\"image\":\"new:1\"}]}");
+    put_pod(&w, "forced", "{\"containers\":[{\"name\":\"c\",\"image\":\"new:2\"}]}");
+    put_pod(&w, "late",
+            "{\"activeDeadlineSeconds\":5,\"containers\":[{\"name\":\"c\",\"image\":\"absent:1\"}]}");
+    put_pod(&w, "stays", "{\"containers\":[{\"name\":\"c\",\"image\":\"new:1\"}]}");
+    run_ms(&w, 1000);
+    assert_true(runs(&w, "p", "c"));
+    delete_pod(&w, "p", 2);
+    server_drop(&w.server, "pods", "default", "forced");
+    run_ms(&w, 6000);
+    assert_null(pod_of(&w, "p"));
+    assert_null(fake_machine_find(w.machine, "p", ""));
+    assert_null(fake_machine_find(w.machine, "forced", ""));
+    assert_string_equal(phase(&w, "late"), "Failed");
+    assert_string_equal(phase(&w, "stays"), "Pending");
+    size_t starts = fake_machine_starts(w.machine);
+    run_ms(&w, 1800000);
+    assert_int_equal(fake_machine_starts(w.machine), starts + 1);
+    assert_true(runs(&w, "stays", "c"));
+    assert_string_equal(phase(&w, "late"), "Failed");
+    assert_false(saw_event(&w, "Failed"));
+    world_end(&w);
+}
+
 /* Real threads: the loop's time goes on while they work. */
 static bool runs_soon(struct world *w, const char *pod)
 {
@@ -793,6 +825,7 @@ int main(void)
                                        cmocka_unit_test(test_token),
                                        cmocka_unit_test(test_config_volume),
                                        cmocka_unit_test(test_hanging_files),
+                                       cmocka_unit_test(test_slow_pull),
                                        cmocka_unit_test(test_deadline),
                                        cmocka_unit_test(test_crash_backs_off),
                                        cmocka_unit_test(test_killed_is_restarted),
