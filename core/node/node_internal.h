@@ -363,7 +363,7 @@ void pod_status_report(struct pod *pod); /* sends if it differs */
 const char *pod_qos(const cJSON *pod);
 
 /* pod_probes.c */
-void pod_probes_begin(struct container *container); /* it runs */
+void pod_probes_begin(struct container *container); /* it runs, postStart is over */
 void pod_probes_end(struct container *container);
 void pod_probes_pause(struct pod *pod); /* deletion has begun: no liveness any more */
 

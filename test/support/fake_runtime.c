@@ -531,6 +531,8 @@ static void runtime_op_exec(struct runtime *r, const struct runtime_exec *exec, 
                             runtime_on_exec *done, void *arg)
 {
     struct operation *op = operation_begin(r, EXEC, exec->container, DONE(done), arg);
+    if (op->runtime->machine->faults.exec_ms)
+        loop_timer_start(op->timer, op->runtime->machine->faults.exec_ms);
     op->number = (int)(intptr_t)map_get(&op->runtime->machine->execs, exec->command[0]);
 }
 static void runtime_op_stats(struct runtime *r, runtime_on_json *done, void *arg)
