@@ -367,11 +367,12 @@ void pod_probes_begin(struct container *container); /* it runs, postStart is ove
 void pod_probes_end(struct container *container);
 void pod_probes_pause(struct pod *pod); /* deletion has begun: no liveness any more */
 
-/* pod_hooks.c */
+/* pod_handlers.c */
 /* A hook of the container's present attempt; done is not called when that is over by then. */
 void pod_hook_run(struct container *container, const cJSON *handler, int64_t timeout_ms,
                   void (*done)(struct pod *pod, struct container *container, const char *failure));
-typedef void pod_on_hook(void *arg, struct pod *pod, const char *failure); /* failure NULL: well */
+/* failure NULL: well. unknown: the runtime could not run it, which says nothing of the container. */
+typedef void pod_on_hook(void *arg, struct pod *pod, const char *failure, bool unknown);
 /* Runs an exec, httpGet or tcpSocket handler (of a hook or a probe); the pod stays in memory until the call.
  */
 void pod_handler_run(struct container *container, const cJSON *handler, int64_t timeout_ms, pod_on_hook *done,

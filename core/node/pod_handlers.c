@@ -19,6 +19,7 @@
 
 #define DEFAULT_TIMEOUT_MS 30000
 #define EXEC_NO_LIMIT_MS (10 * 60 * 1000)
+#define HOOK_AGAIN_MS 1000
 
 struct handler_run {
     struct pod_call *call; /* keeps the pod */
@@ -33,6 +34,7 @@ struct handler_run {
     gnutls_session_t tls; /* NULL: plain */
     gnutls_certificate_credentials_t credentials;
     bool secured; /* the handshake is over */
+    bool unknown; /* the runtime could not run it */
 };
 
 static void run_end(struct handler_run *run, const char *failure)
@@ -48,7 +50,7 @@ static void run_end(struct handler_run *run, const char *failure)
     if (run->fd >= 0)
         close(run->fd);
     struct pod *pod = pod_call_end(run->call);
-    run->done(run->arg, pod, failure);
+    run->done(run->arg, pod, failure, run->unknown);
     str_free(&run->request);
     str_free(&run->answer);
     free(run);
@@ -65,6 +67,7 @@ static void on_exec(void *arg, int exit_code, const char *output, size_t len, st
 {
     struct handler_run *run = arg;
     auto_free char *failure = NULL;
+    run->unknown = err_code(err) == ERR_UNAVAILABLE || err_code(err) == ERR_CANCELLED;
     if (err)
         failure = mem_printf("%s", err_message(err));
     else if (exit_code != 0)
@@ -297,26 +300,74 @@ void pod_handler_run(struct container *c, const cJSON *handler, int64_t timeout_
     }
 }
 
-/* ---- hooks ---- */
+/* ---- hooks: again, within their time, when the runtime could not run them ---- */
 
 struct hook {
     struct container *container; /* only while the pod is there */
     unsigned attempt;
+    cJSON *handler;
+    int64_t timeout_ms, until;
+    struct loop_timer *again;
+    struct pod_call *call; /* while it waits for the timer */
     void (*done)(struct pod *pod, struct container *container, const char *failure);
 };
 
-static void on_hook(void *arg, struct pod *pod, const char *failure)
+static void hook_free(struct hook *hook)
+{
+    loop_timer_free(hook->again);
+    cJSON_Delete(hook->handler);
+    free(hook);
+}
+
+static void on_hook(void *arg, struct pod *pod, const char *failure, bool unknown)
 {
     struct hook *hook = arg;
+    struct container *c = hook->container;
+    if (!pod || c->attempt != hook->attempt) {
+        hook_free(hook);
+        return;
+    }
+    bool runs = c->plan.exists && c->plan.state == RUNTIME_RUNNING;
+    if (unknown && runs && node_now(pod->node) + HOOK_AGAIN_MS < hook->until) {
+        hook->call = pod_call_new(pod, PLAN_POST_START, c->index);
+        loop_timer_start(hook->again, HOOK_AGAIN_MS);
+        return;
+    }
+    hook->done(pod, c, failure);
+    hook_free(hook);
+}
+
+static void hook_begin(struct hook *hook)
+{
+    int64_t left = hook->until - node_now(hook->container->pod->node);
+    pod_handler_run(hook->container, hook->handler,
+                    hook->timeout_ms <= 0 ? 0
+                    : left > 0            ? left
+                                          : 1,
+                    on_hook, hook);
+}
+
+static void on_again(void *arg)
+{
+    struct hook *hook = arg;
+    struct pod *pod = pod_call_end(hook->call);
     if (pod && hook->container->attempt == hook->attempt)
-        hook->done(pod, hook->container, failure);
-    free(hook);
+        hook_begin(hook);
+    else
+        hook_free(hook);
 }
 
 void pod_hook_run(struct container *c, const cJSON *handler, int64_t timeout_ms,
                   void (*done)(struct pod *pod, struct container *container, const char *failure))
 {
+    struct loop *loop = c->pod->node->loop;
     struct hook *hook = NEW(struct hook);
-    *hook = (struct hook){.container = c, .attempt = c->attempt, .done = done};
-    pod_handler_run(c, handler, timeout_ms, on_hook, hook);
+    *hook = (struct hook){.container = c,
+                          .attempt = c->attempt,
+                          .handler = json_copy(handler),
+                          .timeout_ms = timeout_ms,
+                          .until = loop_now_ms(loop) + (timeout_ms > 0 ? timeout_ms : EXEC_NO_LIMIT_MS),
+                          .done = done};
+    hook->again = loop_timer_new(loop, on_again, hook);
+    hook_begin(hook);
 }

@@ -445,6 +445,7 @@ static void on_operation_due(void *arg)
     }
     struct err *err = NULL;
     bool nothing = chance(m, m->faults.error_permille);
+    nothing |= op->kind == EXEC && m->faults.exec_unavailable;
     bool changes = op->kind != LIST && op->kind != INSPECT;
     if (nothing)
         err_set(&err, ERR_UNAVAILABLE, "injected: %s was not done", kind_names[op->kind]);

@@ -27,6 +27,7 @@ struct fake_runtime_faults {
     int64_t delay_ms_min, delay_ms_max; /* of every operation; default 1 … 5 */
     int64_t answer_ms_max;              /* after it took effect, until its answer; default 0 */
     int64_t pull_ms, exec_ms;           /* how long a pull and an exec take instead; 0: as others */
+    bool exec_unavailable;              /* each exec fails with ERR_UNAVAILABLE */
     unsigned error_permille;            /* an operation fails with ERR_UNAVAILABLE and was not done */
     unsigned half_permille;             /* it fails with ERR_UNAVAILABLE although it was done */
     unsigned lose_event_permille;       /* followed by RUNTIME_RESYNC a second later */

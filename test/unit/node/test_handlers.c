@@ -8,10 +8,11 @@ struct answered {
     char *failure;
 };
 
-static void on_answered(void *arg, struct pod *pod, const char *failure)
+static void on_answered(void *arg, struct pod *pod, const char *failure, bool unknown)
 {
     struct answered *answered = arg;
     assert_non_null(pod);
+    assert_false(unknown);
     answered->done = true;
     answered->failure = mem_strdup(failure);
     loop_stop(answered->loop);
