@@ -491,6 +491,7 @@ static void copy_options(struct node *node, const struct node_options *options)
 {
     struct node_options *o = &node->options;
     *o = *options;
+    o->file_pool = options->file_pool ? options->file_pool : options->pool;
     o->name = mem_strdup(options->name);
     o->cluster = mem_strdup(options->cluster ? options->cluster : "minik8s");
     o->directory = mem_strdup(options->directory);
@@ -550,7 +551,6 @@ struct node *node_new(const struct node_options *options, struct err **err)
     node->client = client_new(node->loop, options->http, options->random);
     node->recorder = recorder_new(node->client, "minik8s-node", node->options.name);
     node->net_lane = node_lane_new(node->loop, options->pool);
-    node->file_lane = node_lane_new(node->loop, options->pool);
     node->usage_lane = node_lane_new(node->loop, options->pool);
     node->name_lane = node_lane_new(node->loop, options->pool);
     node->disk_lane = node_lane_new(node->loop, options->pool);
@@ -608,7 +608,6 @@ void node_free(struct node *node)
     node_register_free(node->registration);
     node_volumes_fini(node);
     node_lane_close(node->net_lane);
-    node_lane_close(node->file_lane);
     node_lane_close(node->usage_lane);
     node_lane_close(node->name_lane);
     node_lane_close(node->disk_lane);

@@ -7,9 +7,9 @@
  * Contract: level-triggered. Any step may be the last before a SIGKILL: a new agent lists the runtime, reads
  * its own pod files and arrives at the same plan without restarting a container. Losing the server changes
  * nothing that runs; only a complete list from the same cluster id at a revision not older than the last one
- * seen removes a pod (contract 15). Threads: everything on `loop`; net and file calls on `pool`, one at a
- * time per kind; the heart-beat has its own loop and client where the caller gives one (real process), else
- * shares (simulation).
+ * seen removes a pod (contract 15). Threads: everything on `loop`; net and file calls on the pools, one
+ * at a time per kind, or per pod for its files; the heart-beat has its own loop and client where the caller
+ * gives one (real process), else shares (simulation).
  */
 #ifndef M8_NODE_NODE_H
 #define M8_NODE_NODE_H
@@ -153,6 +153,7 @@ struct node_options {
     const char *persistent; /* where folders of provisioned volumes lie; NULL: this node keeps none */
     struct loop *loop;
     struct pool *pool;
+    struct pool *file_pool; /* for the files of pods, which may lie on what hangs; NULL: `pool` */
     const struct random *random;
     struct http_client *http;           /* to the server, as system:node:NAME */
     struct loop *heartbeat_loop;        /* NULL: `loop` */

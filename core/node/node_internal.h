@@ -113,7 +113,8 @@ struct pod {
     int64_t volumes_retry_at;
     char *volumes_problem;
 
-    char **old; /* names of containers that nobody needs */
+    struct node_lane *files; /* what is made and removed of its files, in order; no other pod waits for it */
+    char **old;              /* names of containers that nobody needs */
     size_t n_old;
     bool old_busy;
 
@@ -166,12 +167,11 @@ struct node {
     int64_t net_began;        /* setup, last */
     char *net_problem;        /* why the network is not set up */
     struct loop_timer *net_retry;
-    struct node_lane *net_lane, *file_lane, *name_lane,
-        *disk_lane;               /* disk: so that an fsync never delays a start */
-    struct node_lane *mount_lane; /* a server that hangs delays nothing else */
-    struct node_lane *usage_lane; /* large volumes delay no pod's start */
-    struct map mounts, removals;  /* volume → struct node_mount; volume → struct removal */
-    struct loop_fd *mount_watch;  /* of mount_fd, /proc/self/mountinfo */
+    struct node_lane *net_lane, *name_lane, *disk_lane; /* disk: so that an fsync never delays a start */
+    struct node_lane *mount_lane;                       /* a server that hangs delays nothing else */
+    struct node_lane *usage_lane;                       /* large volumes delay no pod's start */
+    struct map mounts, removals; /* volume → struct node_mount; volume → struct removal */
+    struct loop_fd *mount_watch; /* of mount_fd, /proc/self/mountinfo */
     int mount_fd;
     struct map pods;         /* uid → struct pod */
     struct map in_slices;    /* uid of a pod of this node → number of slices that list it, as uintptr_t */
@@ -371,15 +371,16 @@ void pod_status_report(struct pod *pod); /* sends if it differs */
 const char *pod_qos(const cJSON *pod);
 
 /* pod_probes.c */
-void pod_probes_begin(struct container *container); /* it runs */
+void pod_probes_begin(struct container *container); /* it runs, postStart is over */
 void pod_probes_end(struct container *container);
 void pod_probes_pause(struct pod *pod); /* deletion has begun: no liveness any more */
 
-/* pod_hooks.c */
+/* pod_handlers.c */
 /* A hook of the container's present attempt; done is not called when that is over by then. */
 void pod_hook_run(struct container *container, const cJSON *handler, int64_t timeout_ms,
                   void (*done)(struct pod *pod, struct container *container, const char *failure));
-typedef void pod_on_hook(void *arg, struct pod *pod, const char *failure); /* failure NULL: well */
+/* failure NULL: well. unknown: the runtime could not run it, which says nothing of the container. */
+typedef void pod_on_hook(void *arg, struct pod *pod, const char *failure, bool unknown);
 /* Runs an exec, httpGet or tcpSocket handler (of a hook or a probe); the pod stays in memory until the call.
  */
 void pod_handler_run(struct container *container, const cJSON *handler, int64_t timeout_ms, pod_on_hook *done,

@@ -58,6 +58,7 @@ struct pod *pod_new(struct node *node, const char *uid, const char *namespace, c
     pod->wake = loop_timer_new(node->loop, on_wake, pod);
     pod->usage = loop_timer_new(node->loop, on_usage, pod);
     pod->tokens = cJSON_CreateObject();
+    pod->files = node_lane_new(node->loop, node->options.file_pool);
     pod->renewal = loop_timer_new(node->loop, on_renewal, pod);
     pod->status_retry = loop_timer_new(node->loop, on_status_retry, pod);
     map_set(&node->pods, uid, pod);
@@ -123,6 +124,7 @@ void pod_close(struct pod *pod)
     loop_timer_free(pod->renewal);
     loop_timer_free(pod->status_retry);
     pod->node = NULL;
+    node_lane_close(pod->files);
     pod_unref(pod);
 }
 

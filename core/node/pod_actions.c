@@ -121,8 +121,6 @@ static void create(struct pod *pod, struct container *c)
         return;
     }
     c->plan.busy = true;
-    c->plan.hook_needed = json_at(c->spec, "lifecycle.postStart") != NULL;
-    c->plan.started = json_get(c->spec, "startupProbe") == NULL;
     struct prepare_job *job = NEW(struct prepare_job);
     job->job.work = prepare_work;
     job->job.done = prepare_done;
@@ -132,7 +130,7 @@ static void create(struct pod *pod, struct container *c)
     job->name = mem_strdup(c->name);
     job->attempt = c->attempt;
     job->termination = mem_printf("%s/termination/%s-%u", job->directory, c->name, c->attempt);
-    node_lane_run(pod->node->file_lane, &job->job);
+    node_lane_run(pod->files, &job->job);
 }
 
 static void start_failed(struct pod *pod, struct container *c, const struct err *err)
@@ -181,12 +179,25 @@ static void on_started(void *arg, struct runtime_container *container, struct er
 static void on_post_start(struct pod *pod, struct container *c, const char *failure)
 {
     c->plan.hook_needed = c->plan.post_start_running = false;
+    if (!failure && c->plan.exists && c->plan.state == RUNTIME_RUNNING)
+        pod_probes_begin(c);
     if (failure) {
         pod_event(pod, c, "Warning", "FailedPostStartHook", "PostStartHook failed: %s", failure);
         pod_event(pod, c, "Normal", "Killing", "FailedPostStartHook");
         c->plan.failed = true;
     }
     pod_look(pod);
+}
+
+static void start(struct pod *pod, struct container *c)
+{
+    auto_free char *name = pod_container_name(pod, c->name, c->attempt);
+    c->plan.busy = true;
+    /* Here, as an earlier agent may have created it. */
+    c->plan.hook_needed = json_at(c->spec, "lifecycle.postStart") != NULL;
+    c->plan.started = !c->plan.hook_needed && !json_get(c->spec, "startupProbe");
+    pod->node->runtime->ops->start(pod->node->runtime, name, on_started,
+                                   pod_call_new(pod, PLAN_START, c->index));
 }
 
 void pod_container_action(struct pod *pod, enum plan_action_type type, size_t index)
@@ -197,10 +208,7 @@ void pod_container_action(struct pod *pod, enum plan_action_type type, size_t in
     } else if (type == PLAN_CREATE) {
         create(pod, c);
     } else if (type == PLAN_START) {
-        auto_free char *name = pod_container_name(pod, c->name, c->attempt);
-        c->plan.busy = true;
-        pod->node->runtime->ops->start(pod->node->runtime, name, on_started,
-                                       pod_call_new(pod, PLAN_START, index));
+        start(pod, c);
     } else {
         c->plan.post_start_running = true;
         pod_hook_run(c, json_at(c->spec, "lifecycle.postStart"), 0, on_post_start);

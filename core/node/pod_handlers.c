@@ -1,10 +1,12 @@
 /*
  * pod_handlers: exec, httpGet and tcpSocket handlers of hooks and probes. Sockets are opened from the node's
- * namespace to the pod's address, non-blocking, on the loop; exec goes through the runtime. It judges one
- * run; how often and what follows is pod_probes.c and the worker.
+ * namespace to the pod's address, non-blocking, on the loop; HTTPS is TLS that trusts whoever answers, as the
+ * handler has no CA; exec goes through the runtime. It judges one run; how often and what follows is
+ * pod_probes.c and the worker.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 
 #define DEFAULT_TIMEOUT_MS 30000
 #define EXEC_NO_LIMIT_MS (10 * 60 * 1000)
+#define HOOK_AGAIN_MS 1000
 
 struct handler_run {
     struct pod_call *call; /* keeps the pod */
@@ -28,16 +31,26 @@ struct handler_run {
     struct str request, answer;
     size_t sent;
     bool http, connected;
+    gnutls_session_t tls; /* NULL: plain */
+    gnutls_certificate_credentials_t credentials;
+    bool secured; /* the handshake is over */
+    bool unknown; /* the runtime could not run it */
 };
 
 static void run_end(struct handler_run *run, const char *failure)
 {
+    if (run->secured)
+        gnutls_bye(run->tls, GNUTLS_SHUT_WR); /* once: what does not go at once is not waited for */
+    if (run->tls) {
+        gnutls_deinit(run->tls);
+        gnutls_certificate_free_credentials(run->credentials);
+    }
     loop_fd_remove(run->watch);
     loop_timer_free(run->timer);
     if (run->fd >= 0)
         close(run->fd);
     struct pod *pod = pod_call_end(run->call);
-    run->done(run->arg, pod, failure);
+    run->done(run->arg, pod, failure, run->unknown);
     str_free(&run->request);
     str_free(&run->answer);
     free(run);
@@ -54,6 +67,7 @@ static void on_exec(void *arg, int exit_code, const char *output, size_t len, st
 {
     struct handler_run *run = arg;
     auto_free char *failure = NULL;
+    run->unknown = err_code(err) == ERR_UNAVAILABLE || err_code(err) == ERR_CANCELLED;
     if (err)
         failure = mem_printf("%s", err_message(err));
     else if (exit_code != 0)
@@ -102,48 +116,108 @@ static bool judge_answer(struct handler_run *run)
     return true;
 }
 
-static void socket_failed(struct handler_run *run, int error)
+static void socket_failed(struct handler_run *run, const char *problem)
 {
-    auto_free char *failure = mem_printf("connection failed: %s", strerror(error));
+    auto_free char *failure = mem_printf("connection failed: %s", problem);
     run_end(run, failure);
 }
 
-static void on_socket(void *arg, unsigned events UNUSED)
+static void tls_begin(struct handler_run *run)
 {
-    struct handler_run *run = arg;
+    must(gnutls_certificate_allocate_credentials(&run->credentials) == 0);
+    must(gnutls_init(&run->tls, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) == 0);
+    must(gnutls_set_default_priority(run->tls) == 0);
+    must(gnutls_credentials_set(run->tls, GNUTLS_CRD_CERTIFICATE, run->credentials) == 0);
+    gnutls_transport_set_int(run->tls, run->fd);
+}
+
+/* A step of TLS gave rc < 0: the next one is when the socket is ready for it, or the run ends. */
+static void tls_stopped(struct handler_run *run, ssize_t rc)
+{
+    if (gnutls_error_is_fatal((int)rc))
+        socket_failed(run, gnutls_strerror((int)rc));
+    else
+        loop_fd_events(run->watch, gnutls_record_get_direction(run->tls) ? EPOLLOUT : EPOLLIN);
+}
+
+/* True: the connection stands and, for HTTPS, is secured. False: it is waited for, or the run has ended. */
+static bool is_open(struct handler_run *run)
+{
     if (!run->connected) {
         int error = 0;
         socklen_t len = sizeof(error);
         getsockopt(run->fd, SOL_SOCKET, SO_ERROR, &error, &len);
         if (error) {
-            socket_failed(run, error);
-            return;
+            socket_failed(run, strerror(error));
+            return false;
         }
         run->connected = true;
-        if (!run->http) {
-            run_end(run, NULL);
+    }
+    if (!run->tls || run->secured)
+        return true;
+    int rc = gnutls_handshake(run->tls);
+    if (rc < 0) {
+        tls_stopped(run, rc);
+        return false;
+    }
+    run->secured = true;
+    return true;
+}
+
+/* True: the request is on its way. */
+static bool send_request(struct handler_run *run)
+{
+    while (run->sent < run->request.len) {
+        const char *rest = run->request.data + run->sent;
+        size_t len = run->request.len - run->sent;
+        ssize_t n =
+            run->tls ? gnutls_record_send(run->tls, rest, len) : send(run->fd, rest, len, MSG_NOSIGNAL);
+        if (n < 0 && run->tls) {
+            tls_stopped(run, n);
+            return false;
+        }
+        if (n < 0 && errno != EAGAIN)
+            socket_failed(run, strerror(errno));
+        if (n < 0)
+            return false;
+        run->sent += (size_t)n;
+    }
+    loop_fd_events(run->watch, EPOLLIN);
+    return true;
+}
+
+static void read_answer(struct handler_run *run)
+{
+    do {
+        char data[4096];
+        ssize_t n = run->tls ? gnutls_record_recv(run->tls, data, sizeof(data))
+                             : recv(run->fd, data, sizeof(data), 0);
+        if (n < 0 && run->tls) {
+            tls_stopped(run, n);
             return;
         }
-    }
-    if (run->sent < run->request.len) {
-        ssize_t n = send(run->fd, run->request.data + run->sent, run->request.len - run->sent, MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN) {
-            socket_failed(run, errno);
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n > 0 && run->answer.len < 65536)
+            str_add_n(&run->answer, data, (size_t)n);
+        if (judge_answer(run))
+            return;
+        if (n <= 0) {
+            socket_failed(run, strerror(n < 0 ? errno : ECONNRESET));
             return;
         }
-        run->sent += n > 0 ? (size_t)n : 0;
-        if (run->sent == run->request.len)
-            loop_fd_events(run->watch, EPOLLIN);
+    } while (run->tls && gnutls_record_check_pending(run->tls) > 0); /* which the socket does not show */
+}
+
+static void on_socket(void *arg, unsigned events UNUSED)
+{
+    struct handler_run *run = arg;
+    if (!is_open(run))
         return;
-    }
-    char data[4096];
-    ssize_t n = recv(run->fd, data, sizeof(data), 0);
-    if (n < 0 && errno == EAGAIN)
-        return;
-    if (n > 0 && run->answer.len < 65536)
-        str_add_n(&run->answer, data, (size_t)n);
-    if (!judge_answer(run) && n <= 0)
-        socket_failed(run, n < 0 ? errno : ECONNRESET);
+    if (!run->http)
+        run_end(run, NULL);
+    else if (run->sent == run->request.len || send_request(run))
+        read_answer(run);
 }
 
 static void add_request(struct handler_run *run, const cJSON *get, const char *host, int port)
@@ -186,9 +260,11 @@ static void run_socket(struct handler_run *run, const struct container *c, const
     auto_err err = NULL;
     if (run->fd < 0 ||
         (connect(run->fd, (struct sockaddr *)&address, sizeof(address)) < 0 && errno != EINPROGRESS)) {
-        socket_failed(run, errno);
+        socket_failed(run, strerror(errno));
         return;
     }
+    if (http && str_eq(json_string(target, "scheme"), "HTTPS"))
+        tls_begin(run);
     struct loop *loop = c->pod->node->loop;
     run->watch = loop_fd_add(loop, run->fd, EPOLLOUT, on_socket, run, &err);
     if (!run->watch) {
@@ -224,26 +300,74 @@ void pod_handler_run(struct container *c, const cJSON *handler, int64_t timeout_
     }
 }
 
-/* ---- hooks ---- */
+/* ---- hooks: again, within their time, when the runtime could not run them ---- */
 
 struct hook {
     struct container *container; /* only while the pod is there */
     unsigned attempt;
+    cJSON *handler;
+    int64_t timeout_ms, until;
+    struct loop_timer *again;
+    struct pod_call *call; /* while it waits for the timer */
     void (*done)(struct pod *pod, struct container *container, const char *failure);
 };
 
-static void on_hook(void *arg, struct pod *pod, const char *failure)
+static void hook_free(struct hook *hook)
+{
+    loop_timer_free(hook->again);
+    cJSON_Delete(hook->handler);
+    free(hook);
+}
+
+static void on_hook(void *arg, struct pod *pod, const char *failure, bool unknown)
 {
     struct hook *hook = arg;
+    struct container *c = hook->container;
+    if (!pod || c->attempt != hook->attempt) {
+        hook_free(hook);
+        return;
+    }
+    bool runs = c->plan.exists && c->plan.state == RUNTIME_RUNNING;
+    if (unknown && runs && node_now(pod->node) + HOOK_AGAIN_MS < hook->until) {
+        hook->call = pod_call_new(pod, PLAN_POST_START, c->index);
+        loop_timer_start(hook->again, HOOK_AGAIN_MS);
+        return;
+    }
+    hook->done(pod, c, failure);
+    hook_free(hook);
+}
+
+static void hook_begin(struct hook *hook)
+{
+    int64_t left = hook->until - node_now(hook->container->pod->node);
+    pod_handler_run(hook->container, hook->handler,
+                    hook->timeout_ms <= 0 ? 0
+                    : left > 0            ? left
+                                          : 1,
+                    on_hook, hook);
+}
+
+static void on_again(void *arg)
+{
+    struct hook *hook = arg;
+    struct pod *pod = pod_call_end(hook->call);
     if (pod && hook->container->attempt == hook->attempt)
-        hook->done(pod, hook->container, failure);
-    free(hook);
+        hook_begin(hook);
+    else
+        hook_free(hook);
 }
 
 void pod_hook_run(struct container *c, const cJSON *handler, int64_t timeout_ms,
                   void (*done)(struct pod *pod, struct container *container, const char *failure))
 {
+    struct loop *loop = c->pod->node->loop;
     struct hook *hook = NEW(struct hook);
-    *hook = (struct hook){.container = c, .attempt = c->attempt, .done = done};
-    pod_handler_run(c, handler, timeout_ms, on_hook, hook);
+    *hook = (struct hook){.container = c,
+                          .attempt = c->attempt,
+                          .handler = json_copy(handler),
+                          .timeout_ms = timeout_ms,
+                          .until = loop_now_ms(loop) + (timeout_ms > 0 ? timeout_ms : EXEC_NO_LIMIT_MS),
+                          .done = done};
+    hook->again = loop_timer_new(loop, on_again, hook);
+    hook_begin(hook);
 }

@@ -1,6 +1,6 @@
 /*
  * pod_image: a container's image is looked for and pulled, by its pull policy and with the pod's
- * imagePullSecrets.
+ * imagePullSecrets. A pull may take half an hour: the end of the pod does not wait for it.
  */
 #include <string.h>
 
@@ -41,22 +41,42 @@ static void image_failed(struct pod *pod, struct container *c, const struct err 
     pod_event(pod, c, "Normal", "BackOff", "Back-off pulling image \"%s\"", image);
 }
 
-/* .dockerconfigjson of the first imagePullSecret that has one; NULL: none. */
-static char *pull_auth(const struct pod *pod)
+/* Adds the log-ins of one Secret; of two for one registry the first wins. False: it holds none. */
+static bool add_logins(cJSON *auths, const cJSON *secret)
 {
+    const cJSON *data = json_get(secret, "data"), *current = json_get(data, ".dockerconfigjson");
+    const cJSON *text = current ? current : json_get(data, ".dockercfg"); /* that is the log-ins alone */
+    unsigned char *bytes = NULL;
+    size_t len = 0;
+    if (!cJSON_IsString(text) || str_unbase64(text->valuestring, strlen(text->valuestring), &bytes, &len) < 0)
+        return false;
+    auto_json config = json_parse((const char *)bytes, len, NULL);
+    free(bytes);
+    const cJSON *logins = current ? json_get(config, "auths") : config;
+    json_each (login, logins)
+        if (!json_get(auths, login->string))
+            json_set(auths, login->string, json_copy(login));
+    return cJSON_IsObject(logins);
+}
+
+/* What the imagePullSecrets give together, as one .dockerconfigjson; NULL: nothing. Caller frees. */
+static char *pull_auth(struct pod *pod, const struct container *c)
+{
+    auto_json config = cJSON_CreateObject();
+    cJSON *auths = json_ensure_object(config, "auths");
+    auto_str useless = {0};
     json_each (reference, json_at(pod->object, "spec.imagePullSecrets")) {
-        auto_free char *key = mem_printf("secrets/%s", json_string_or(reference, "name", ""));
-        const char *text =
-            json_string(json_get(json_get(pod->references, key), "data"), "['.dockerconfigjson']");
-        unsigned char *data = NULL;
-        size_t len;
-        if (text && str_unbase64(text, strlen(text), &data, &len) == 0) {
-            char *auth = mem_strndup((char *)data, len);
-            free(data);
-            return auth;
-        }
+        const char *name = json_string_or(reference, "name", "");
+        auto_free char *key = mem_printf("secrets/%s", name);
+        if (!add_logins(auths, json_get(pod->references, key)))
+            str_addf(&useless, "%s%s", useless.len ? ", " : "", name);
     }
-    return NULL;
+    if (useless.len)
+        pod_event(
+            pod, c, "Warning", "FailedToRetrieveImagePullSecret",
+            "Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.",
+            str_c(&useless));
+    return auths->child ? json_print(config) : NULL;
 }
 
 struct pulled {
@@ -107,7 +127,7 @@ static void on_image(void *arg, const char *image_id, struct err *err);
 
 static void pull(struct pod *pod, struct container *c)
 {
-    auto_free char *auth = pull_auth(pod);
+    auto_free char *auth = pull_auth(pod, c);
     struct pod_call *call = pod_call_new(pod, PLAN_IMAGE, c->index);
     struct pulled *pulled = NEW(struct pulled); /* this is the pull, not the look whether it is there */
     pulled->begun_ms = node_now(pod->node);
@@ -115,6 +135,12 @@ static void pull(struct pod *pod, struct container *c)
     pod_event(pod, c, "Normal", "Pulling", "Pulling image \"%s\"", json_string_or(c->spec, "image", ""));
     pod->node->runtime->ops->image(pod->node->runtime, json_string_or(c->spec, "image", ""), pull_policy(c),
                                    auth, on_image, call);
+}
+
+/* Nothing of it is started any more, whatever the image is. */
+static bool has_ended(const struct pod *pod)
+{
+    return pod->gone || pod->phase || pod->end_reason || json_at(pod->object, "metadata.deletionTimestamp");
 }
 
 static void on_image(void *arg, const char *image_id, struct err *err)
@@ -129,11 +155,16 @@ static void on_image(void *arg, const char *image_id, struct err *err)
     if (!pod)
         return;
     struct container *c = &pod->containers[index];
+    if (has_ended(pod)) {
+        c->plan.pulling = false;
+        pod_look(pod);
+        return;
+    }
     if (err && !pulled && err_code(err) == ERR_NOT_FOUND && pull_policy(c) == RUNTIME_PULL_IF_NOT_PRESENT) {
         pull(pod, c);
         return;
     }
-    c->plan.busy = false;
+    c->plan.pulling = false;
     const char *image = json_string_or(c->spec, "image", "");
     if (err_code(err) == ERR_CANCELLED || err_code(err) == ERR_UNAVAILABLE) {
         c->plan.retry_at = node_now(pod->node) + POD_FIRST_RETRY_MS;
@@ -156,7 +187,7 @@ static void on_image(void *arg, const char *image_id, struct err *err)
 
 void pod_image_action(struct pod *pod, struct container *c)
 {
-    c->plan.busy = true;
+    c->plan.pulling = true;
     if (pull_policy(c) == RUNTIME_PULL_ALWAYS) {
         pull(pod, c);
         return;

@@ -126,7 +126,8 @@ void pod_observe_container(struct pod *pod, struct container *c, const struct ru
     if (seen->state == RUNTIME_RUNNING && !was_running) {
         auto_free char *log = pod_log_path(pod, c->name, c->attempt);
         node_rotation_begin(pod->node, seen->name, log);
-        pod_probes_begin(c);
+        if (!c->plan.hook_needed) /* else when postStart has ended: it is not ready before */
+            pod_probes_begin(c);
     } else if (seen->state == RUNTIME_EXITED && !had_ended)
         pod_container_ended(pod, c);
 }

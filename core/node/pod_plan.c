@@ -260,7 +260,7 @@ static bool step(struct plan *plan, size_t i, bool may_create)
 {
     const struct plan_pod *pod = plan->pod;
     const struct plan_container *c = &pod->containers[i];
-    if (c->busy)
+    if (c->busy || c->pulling)
         return false;
     if (is_running(c)) {
         if (c->failed)

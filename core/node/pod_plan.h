@@ -21,6 +21,7 @@ enum plan_restart { PLAN_ALWAYS, PLAN_ON_FAILURE, PLAN_NEVER };
 struct plan_container {
     enum plan_kind kind;
     bool busy;         /* an action of this container is under way */
+    bool pulling;      /* its image is being looked for or fetched: holds up its start, not the pod's end */
     bool exists;       /* the newest container is known to the runtime */
     bool start_failed; /* created, but it could not be started */
     enum runtime_state state;

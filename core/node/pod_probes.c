@@ -1,6 +1,7 @@
 /*
  * pod_probes: startup, liveness and readiness of a running container: when to check, how many results in a
  * row count, and what follows: ready or not, or to be started anew. The checks themselves are pod_handlers.c.
+ * A check that the runtime could not make counts neither way.
  * A container that an earlier agent had found ready stays so until a check says otherwise (a restart of the
  * agent must not take pods out of their Services).
  */
@@ -70,7 +71,7 @@ static void on_failed(struct pod_probe *probe, const char *failure)
     pod_look(c->pod);
 }
 
-static void on_result(void *arg, struct pod *pod, const char *failure)
+static void on_result(void *arg, struct pod *pod, const char *failure, bool unknown)
 {
     struct pod_probe *probe = arg;
     if (!pod || probe->closed) {
@@ -78,11 +79,13 @@ static void on_result(void *arg, struct pod *pod, const char *failure)
         return;
     }
     probe->running = false;
+    loop_timer_start(probe->timer, json_int(probe->spec, "periodSeconds", 10) * 1000);
+    if (unknown)
+        return;
     int64_t needed =
         json_int(probe->spec, failure ? "failureThreshold" : "successThreshold", failure ? 3 : 1);
     probe->successes = failure ? 0 : probe->successes + 1;
     probe->failures = failure ? probe->failures + 1 : 0;
-    loop_timer_start(probe->timer, json_int(probe->spec, "periodSeconds", 10) * 1000);
     if (failure)
         pod_event(pod, probe->container, "Warning", "Unhealthy", "%s probe failed: %s",
                   type_names[probe->type], failure);

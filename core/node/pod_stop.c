@@ -132,6 +132,7 @@ static void next_attempt(struct container *c)
     free(steal(&c->waiting_message));
     c->plan = (struct plan_container){.kind = c->plan.kind,
                                       .has_pre_stop = c->plan.has_pre_stop,
+                                      .pulling = c->plan.pulling,
                                       .image_ready = c->plan.image_ready && !always};
 }
 

@@ -200,5 +200,5 @@ void pod_sub_paths_ended(struct container *c)
     job->directory = steal(&directory);
     job->container = mem_strdup(c->name);
     job->attempt = c->attempt;
-    node_lane_run(c->pod->node->file_lane, &job->job);
+    node_lane_run(c->pod->files, &job->job);
 }

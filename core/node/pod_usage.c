@@ -166,7 +166,7 @@ static void run(struct pod *pod, bool empty)
     job->empty = empty;
     job->call = pod_call_new(pod, PLAN_VOLUMES_MAKE, 0);
     /* Removing keeps its order with what else is made and removed for the pod. */
-    node_lane_run(empty ? pod->node->file_lane : pod->node->usage_lane, &job->job);
+    node_lane_run(empty ? pod->files : pod->node->usage_lane, &job->job);
 }
 
 void pod_usage_measure(struct pod *pod)

@@ -8,6 +8,7 @@
  * making again changes nothing that is already right.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -64,6 +65,13 @@ static int ensure_tmpfs(const char *path, int64_t limit, struct err **err)
     return 0;
 }
 
+/* Another pod may make it at the same time, and write to it. */
+static int make_host_file(const char *path, struct err **err)
+{
+    auto_fd fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+    return fd >= 0 ? 0 : err_errno(err, errno, "make %s", path);
+}
+
 static int make_host(const struct entry *entry, struct err **err)
 {
     struct stat st;
@@ -74,7 +82,7 @@ static int make_host(const struct entry *entry, struct err **err)
     if (!exists && str_eq(type, "DirectoryOrCreate"))
         return file_make_dirs(entry->path, 0755, err);
     if (!exists && str_eq(type, "FileOrCreate"))
-        return file_write_atomic(entry->path, "", 0, 0644, err);
+        return make_host_file(entry->path, err);
     mode_t kind = exists ? st.st_mode & S_IFMT : 0;
     bool right = str_starts(type, "Directory") ? kind == S_IFDIR
                  : str_starts(type, "File")    ? kind == S_IFREG
@@ -440,11 +448,11 @@ void pod_volumes_make(struct pod *pod)
         pod_look(pod);
         return;
     }
-    node_lane_run(pod->node->file_lane, &job->job);
+    node_lane_run(pod->files, &job->job);
 }
 
 void pod_volumes_remove(struct pod *pod)
 {
     struct volumes_job *job = job_new(pod, PLAN_VOLUMES_REMOVE);
-    node_lane_run(pod->node->file_lane, &job->job);
+    node_lane_run(pod->files, &job->job);
 }

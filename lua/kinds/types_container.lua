@@ -199,7 +199,7 @@ return {
     Lifecycle = {
       type = "object", message = "core.v1.Lifecycle", description = "Actions at the start and the end of a container.",
       properties = {
-        postStart = { ref = "LifecycleHandler", description = "Right after the start; the container is not Running before it ends, and is killed if it fails." },
+        postStart = { ref = "LifecycleHandler", description = "Right after the start; no probe runs and the container is not ready before it has ended; if it fails, the container is killed." },
         preStop = { ref = "LifecycleHandler", description = "Before the stop signal; counts against the grace period." },
         stopSignal = { type = "string", description = "Signal that asks the container to end, instead of the image's.", enum = {
           "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE",

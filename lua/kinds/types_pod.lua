@@ -44,7 +44,7 @@ return {
         serviceAccountName = { type = "string", format = "dns-subdomain", description = "ServiceAccount that the pod acts as. Default: default." },
         serviceAccount = { type = "string", description = "Old name of serviceAccountName." },
         automountServiceAccountToken = { type = "boolean", description = "Whether the account's token appears in the containers, at /var/run/secrets/kubernetes.io/serviceaccount. Default: the account's word, else yes, if the account exists." },
-        imagePullSecrets = { type = "list", mergeKey = "name", items = { ref = "LocalObjectReference" }, description = "Secrets with the log-in to image registries." },
+        imagePullSecrets = { type = "list", mergeKey = "name", items = { ref = "LocalObjectReference" }, description = "Secrets with log-ins to image registries; all are offered, of two for one registry the first." },
         hostNetwork = { type = "boolean", zeroUnset = true, description = "Use the node's network instead of an own address." },
         hostPID = { type = "boolean", zeroUnset = true, description = "See the node's processes." },
         hostIPC = { type = "boolean", zeroUnset = true, description = "Share the node's System V IPC." },

@@ -47,6 +47,7 @@ struct fake_machine {
     void (*on_signal)(void *arg, const struct runtime_container *container, int signal_number);
     void *on_signal_arg;
     size_t starts;
+    char *auth;
     unsigned next_pid, next_id;
 };
 
@@ -444,6 +445,7 @@ static void on_operation_due(void *arg)
     }
     struct err *err = NULL;
     bool nothing = chance(m, m->faults.error_permille);
+    nothing |= op->kind == EXEC && m->faults.exec_unavailable;
     bool changes = op->kind != LIST && op->kind != INSPECT;
     if (nothing)
         err_set(&err, ERR_UNAVAILABLE, "injected: %s was not done", kind_names[op->kind]);
@@ -488,9 +490,13 @@ static void runtime_op_list(struct runtime *r, runtime_on_list *done, void *arg)
     operation_begin(r, LIST, NULL, DONE(done), arg);
 }
 static void runtime_op_image(struct runtime *r, const char *reference, enum runtime_pull policy,
-                             const char *auth UNUSED, runtime_on_image *done, void *arg)
+                             const char *auth, runtime_on_image *done, void *arg)
 {
-    operation_begin(r, IMAGE, reference, DONE(done), arg)->number = (int)policy;
+    mem_set_text(&CONTAINER_OF(r, struct fake_runtime, base)->machine->auth, auth);
+    struct operation *op = operation_begin(r, IMAGE, reference, DONE(done), arg);
+    op->number = (int)policy;
+    if (policy != RUNTIME_PULL_NEVER && op->runtime->machine->faults.pull_ms)
+        loop_timer_start(op->timer, op->runtime->machine->faults.pull_ms);
 }
 static void runtime_op_images(struct runtime *r, runtime_on_json *done, void *arg)
 {
@@ -526,6 +532,8 @@ static void runtime_op_exec(struct runtime *r, const struct runtime_exec *exec, 
                             runtime_on_exec *done, void *arg)
 {
     struct operation *op = operation_begin(r, EXEC, exec->container, DONE(done), arg);
+    if (op->runtime->machine->faults.exec_ms)
+        loop_timer_start(op->timer, op->runtime->machine->faults.exec_ms);
     op->number = (int)(intptr_t)map_get(&op->runtime->machine->execs, exec->command[0]);
 }
 static void runtime_op_stats(struct runtime *r, runtime_on_json *done, void *arg)
@@ -645,6 +653,7 @@ void fake_machine_free(struct fake_machine *machine)
     map_fini(&machine->containers);
     map_fini(&machine->images);
     map_fini(&machine->execs);
+    free(machine->auth);
     free(machine);
 }
 
@@ -725,6 +734,11 @@ size_t fake_machine_count(const struct fake_machine *machine, bool running_only)
     map_each (entry, &machine->containers)
         count += !running_only || ((struct fake_container *)entry->value)->view.state == RUNTIME_RUNNING;
     return count;
+}
+
+const char *fake_machine_auth(const struct fake_machine *machine)
+{
+    return machine->auth;
 }
 
 size_t fake_machine_starts(const struct fake_machine *machine)

@@ -26,6 +26,8 @@ struct runtime *fake_machine_runtime(struct fake_machine *machine);
 struct fake_runtime_faults {
     int64_t delay_ms_min, delay_ms_max; /* of every operation; default 1 … 5 */
     int64_t answer_ms_max;              /* after it took effect, until its answer; default 0 */
+    int64_t pull_ms, exec_ms;           /* how long a pull and an exec take instead; 0: as others */
+    bool exec_unavailable;              /* each exec fails with ERR_UNAVAILABLE */
     unsigned error_permille;            /* an operation fails with ERR_UNAVAILABLE and was not done */
     unsigned half_permille;             /* it fails with ERR_UNAVAILABLE although it was done */
     unsigned lose_event_permille;       /* followed by RUNTIME_RESYNC a second later */
@@ -58,6 +60,8 @@ const struct runtime_spec *fake_machine_spec(const struct fake_machine *machine,
 size_t fake_machine_count(const struct fake_machine *machine, bool running_only);
 size_t fake_machine_starts(const struct fake_machine *machine); /* containers started so far, sandboxes too */
 size_t fake_machine_signals(const struct fake_machine *machine, const char *name, int signal_number);
+/* The log-ins that came with the last question for an image; NULL: none. Borrowed. */
+const char *fake_machine_auth(const struct fake_machine *machine);
 /* What exec answers: the exit code of every command whose first word is `word`. Default 0. */
 void fake_machine_set_exec(struct fake_machine *machine, const char *word, int exit_code);
 

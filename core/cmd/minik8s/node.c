@@ -27,7 +27,9 @@
 #define CLUSTER_DOMAIN "cluster.local"
 #define SERVICE_RANGE "10.96.0.0/16" /* of a cluster that did not say */
 #define POD_RANGE "10.244.0.0/16"
-#define POOL_THREADS 3 /* one may wait for an answer from outside (external names) */
+/* Three may wait for long: external names, mounts of network volumes, the measuring of large volumes. */
+#define POOL_THREADS 6
+#define FILE_THREADS 16 /* so many pods' files may lie on what hangs before other pods wait too */
 
 struct agent {
     const char *name, *directory, *netns, *server, *ca, *address, *token, *token_file, *cluster, *file;
@@ -46,7 +48,7 @@ struct agent {
     struct loop_signals *signals;
     struct node_identity identity;
     struct http_client *http, *heartbeat_http;
-    struct pool *pool;
+    struct pool *pool, *file_pool;
     struct runtime *runtime;
     struct net *net;
     struct metrics *metrics;
@@ -232,6 +234,7 @@ static int open_node(struct agent *a, struct err **err)
                                          .persistent = a->persistent,
                                          .loop = a->loop,
                                          .pool = a->pool,
+                                         .file_pool = a->file_pool,
                                          .random = &random_system,
                                          .http = a->http,
                                          .heartbeat_loop = a->heartbeat_loop,
@@ -342,6 +345,7 @@ static int open_all(struct agent *a, struct err **err)
     a->metrics = metrics_new();
     metrics_add_process(a->metrics);
     a->pool = pool_new(POOL_THREADS);
+    a->file_pool = pool_new(FILE_THREADS);
     a->http = server_client(a, a->loop, err);
     a->heartbeat_http = a->http ? server_client(a, a->heartbeat_loop, err) : NULL;
     if (!a->heartbeat_http || open_runtime(a, err) < 0 || open_node(a, err) < 0)
@@ -362,6 +366,7 @@ static void close_all(struct agent *a)
         node_free(a->node);
     script_node_free(a->script);
     pool_free(a->pool);
+    pool_free(a->file_pool);
     if (a->runtime)
         a->runtime->ops->free(a->runtime);
     if (a->net)

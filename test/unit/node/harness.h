@@ -45,7 +45,7 @@ struct server {
 
 struct world {
     struct loop *loop;
-    struct pool *pool;
+    struct pool *pool, *file_pool; /* file_pool NULL: pool */
     struct random_seeded seeded;
     struct random random;
     struct fake_machine *machine;
@@ -282,6 +282,7 @@ static void start_agent(struct world *w)
         .directory = w->directory,
         .loop = w->loop,
         .pool = w->pool,
+        .file_pool = w->file_pool,
         .random = &w->random,
         .http = w->http,
         .runtime = w->runtime,
@@ -352,6 +353,7 @@ static void world_end(struct world *w)
     fake_machine_free(w->machine);
     fake_world_free(w->net_world);
     pool_free(w->pool);
+    pool_free(w->file_pool);
     loop_free(w->loop);
     for (size_t i = 0; i < w->server.n_lines; i++)
         free(w->server.lines[i]);

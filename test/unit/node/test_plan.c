@@ -78,6 +78,9 @@ static void test_beginning(void **state UNUSED)
     expect(&view, "create sandbox, make volumes, get image 0");
     view.pod.sandbox_busy = view.pod.volumes_busy = view.containers[0].busy = true;
     expect(&view, "");
+    view.containers[0].busy = false;
+    view.containers[0].pulling = true;
+    expect(&view, "");
     view = prepared(1);
     view.pod.sandbox_state = RUNTIME_CREATED;
     view.pod.attached = false;
@@ -256,6 +259,29 @@ static void test_end(void **state UNUSED)
     expect(&view, "forget");
 }
 
+/* Neither the others' end nor the removal waits for an image. */
+static void test_end_during_a_pull(void **state UNUSED)
+{
+    struct view view = prepared(2);
+    set_running(&view.containers[0]);
+    view.containers[1].image_ready = false;
+    view.containers[1].pulling = true;
+    view.pod.containers = view.containers;
+    view.pod.terminal = true; /* its deadline, an eviction */
+    expect(&view, "send the signal 0");
+    set_ended(&view.containers[0], 0);
+    assert_true(pod_plan_quiet(&view.pod));
+    expect(&view, "detach network");
+    view.pod.terminal = false;
+    view.pod.deleting = view.pod.drained = true;
+    expect(&view, "remove 0");
+    view.containers[0].exists = false;
+    expect(&view, "detach network");
+    view.pod.deleting = false;
+    view.pod.sandbox_state = RUNTIME_EXITED; /* made anew meanwhile */
+    expect(&view, "detach network");
+}
+
 /* Nothing of it runs, but its address is still sent to. */
 static void test_end_of_a_crashed_pod(void **state UNUSED)
 {
@@ -316,7 +342,8 @@ static void test_random_views(void **state UNUSED)
             struct plan_container *c = &view.containers[i];
             bits = random_u64(&random);
             c->kind = (enum plan_kind)random_below(&random, 3);
-            c->busy = BIT, c->exists = BIT, c->image_ready = BIT, c->failed = BIT && BIT, c->started = BIT;
+            c->busy = BIT, c->pulling = BIT && BIT, c->exists = BIT, c->image_ready = BIT,
+            c->failed = BIT && BIT, c->started = BIT;
             c->hook_needed = BIT && BIT, c->has_pre_stop = BIT, c->signalled = BIT, c->killed = BIT;
             c->state = (enum runtime_state)random_below(&random, 3);
             c->stop_at = BIT ? (int64_t)random_below(&random, 2000) : 0;
@@ -338,6 +365,8 @@ static void test_random_views(void **state UNUSED)
             slots |= 1u << slot;
             if (of_container)
                 assert_false(view.containers[actions[i].container].busy);
+            if (actions[i].type >= PLAN_IMAGE && actions[i].type <= PLAN_POST_START)
+                assert_false(view.containers[actions[i].container].pulling);
             if (actions[i].type <= PLAN_DETACH)
                 assert_false(pod->sandbox_busy);
             if (actions[i].type == PLAN_CREATE || actions[i].type == PLAN_START)
@@ -378,6 +407,7 @@ int main(void)
                                        cmocka_unit_test(test_sandbox_died),
                                        cmocka_unit_test(test_end),
                                        cmocka_unit_test(test_gone),
+                                       cmocka_unit_test(test_end_during_a_pull),
                                        cmocka_unit_test(test_end_of_a_crashed_pod),
                                        cmocka_unit_test(test_probe_failed),
                                        cmocka_unit_test(test_random_views)};

@@ -143,6 +143,42 @@ static void test_reasons(void **state UNUSED)
     world_end(&w);
 }
 
+static void put_secret(struct world *w, const char *name, const char *key, const char *value)
+{
+    auto_free char *data = str_base64(value, strlen(value));
+    auto_free char *text =
+        mem_printf("{\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\",\"uid\":\"%s\"},"
+                   "\"data\":{\"%s\":\"%s\"}}",
+                   name, name, key, data);
+    put_json(w, "secrets", text);
+}
+
+/* Every Secret's log-ins are offered, those of the old form too; one that is not there or holds nothing stops
+ * none. */
+static void test_pull_secrets(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 6);
+    put_secret(&w, "one", ".dockerconfigjson", "{\"auths\":{\"a\":{\"auth\":\"1\"},\"b\":{\"auth\":\"2\"}}}");
+    put_secret(&w, "broken", ".dockerconfigjson", "{");
+    put_secret(&w, "two", ".dockerconfigjson", "{\"auths\":{\"b\":{\"auth\":\"3\"},\"c\":{\"auth\":\"4\"}}}");
+    put_secret(&w, "old", ".dockercfg", "{\"d\":{\"auth\":\"5\"}}");
+    put_pod(&w, "p",
+            "{\"imagePullSecrets\":[{\"name\":\"absent\"},{\"name\":\"one\"},{\"name\":\"broken\"},{\"name\":"
+            "\"two\"},{\"name\":\"old\"}],\"containers\":[{\"name\":\"c\",\"image\":\"new:1\"}]}");
+    run_ms(&w, 1000);
+    assert_true(runs(&w, "p", "c"));
+    assert_string_equal(fake_machine_auth(w.machine),
+                        "{\"auths\":{\"a\":{\"auth\":\"1\"},\"b\":{\"auth\":\"2\"},\"c\":{\"auth\":\"4\"},"
+                        "\"d\":{\"auth\":\"5\"}}}");
+    assert_true(saw_event(&w, "FailedToRetrieveImagePullSecret"));
+    put_pod(&w, "q", "{\"containers\":[{\"name\":\"c\",\"image\":\"new:2\"}]}");
+    run_ms(&w, 1000);
+    assert_true(runs(&w, "q", "c"));
+    assert_null(fake_machine_auth(w.machine));
+    world_end(&w);
+}
+
 static void test_init_order(void **state UNUSED)
 {
     struct world w;
@@ -743,6 +779,73 @@ static void test_config_volume(void **state UNUSED)
     world_end(&w);
 }
 
+/* Pods end while their images are on the way; when these have come nobody wants them any more. */
+static void test_slow_pull(void **state UNUSED)
+{
+    const struct fake_runtime_faults slow = {.delay_ms_min = 1, .delay_ms_max = 5, .pull_ms = 1800000};
+    struct world w;
+    world_begin(&w, 25);
+    fake_machine_set_faults(w.machine, &slow);
+    put_pod(&w, "p",
+            "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"},{\"name\":\"d\",\"image\":\"new:1\"}]}");
+    put_pod(&w, "forced", "{\"containers\":[{\"name\":\"c\",\"image\":\"new:2\"}]}");
+    put_pod(&w, "late",
+            "{\"activeDeadlineSeconds\":5,\"containers\":[{\"name\":\"c\",\"image\":\"absent:1\"}]}");
+    put_pod(&w, "stays", "{\"containers\":[{\"name\":\"c\",\"image\":\"new:1\"}]}");
+    run_ms(&w, 1000);
+    assert_true(runs(&w, "p", "c"));
+    delete_pod(&w, "p", 2);
+    server_drop(&w.server, "pods", "default", "forced");
+    run_ms(&w, 6000);
+    assert_null(pod_of(&w, "p"));
+    assert_null(fake_machine_find(w.machine, "p", ""));
+    assert_null(fake_machine_find(w.machine, "forced", ""));
+    assert_string_equal(phase(&w, "late"), "Failed");
+    assert_string_equal(phase(&w, "stays"), "Pending");
+    size_t starts = fake_machine_starts(w.machine);
+    run_ms(&w, 1800000);
+    assert_int_equal(fake_machine_starts(w.machine), starts + 1);
+    assert_true(runs(&w, "stays", "c"));
+    assert_string_equal(phase(&w, "late"), "Failed");
+    assert_false(saw_event(&w, "Failed"));
+    world_end(&w);
+}
+
+/* Real threads: the loop's time goes on while they work. */
+static bool runs_soon(struct world *w, const char *pod)
+{
+    for (int i = 0; i < 5000 && !runs(w, pod, "c"); i++) {
+        run_ms(w, 1);
+        usleep(1000);
+    }
+    return runs(w, pod, "c");
+}
+
+/* The files of one pod lie on something that hangs: another one starts. */
+static void test_hanging_files(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 24);
+    kill_agent(&w);
+    w.file_pool = pool_new(2);
+    start_agent(&w);
+    auto_free char *folder = mem_printf("%s/volumes/uid-stuck/etc", w.directory);
+    auto_free char *hosts = mem_printf("%s/hosts", folder);
+    assert_int_equal(file_make_dirs(folder, 0755, NULL), 0);
+    assert_int_equal(mkfifo(hosts, 0600), 0); /* whoever opens it waits for a writer */
+    put_pod(&w, "stuck", ONE);
+    run_ms(&w, 500);
+    put_pod(&w, "p", ONE);
+    assert_true(runs_soon(&w, "p"));
+    assert_false(runs(&w, "stuck", "c"));
+    int fd = open(hosts, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(unlink(hosts), 0);
+    close(fd);
+    assert_true(runs_soon(&w, "stuck"));
+    world_end(&w);
+}
+
 static void test_deadline(void **state UNUSED)
 {
     struct world w;
@@ -821,17 +924,19 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_start),
                                        cmocka_unit_test(test_token),
                                        cmocka_unit_test(test_config_volume),
+                                       cmocka_unit_test(test_hanging_files),
+                                       cmocka_unit_test(test_slow_pull),
                                        cmocka_unit_test(test_deadline),
                                        cmocka_unit_test(test_crash_backs_off),
                                        cmocka_unit_test(test_killed_is_restarted),
                                        cmocka_unit_test(test_sandbox_dies),
                                        cmocka_unit_test(test_completes),
                                        cmocka_unit_test(test_reasons),
+                                       cmocka_unit_test(test_pull_secrets),
                                        cmocka_unit_test(test_init_order),
                                        cmocka_unit_test(test_deletion),
                                        cmocka_unit_test(test_ends_before_the_answer),
                                        cmocka_unit_test(test_balance),
-                                       cmocka_unit_test(test_renamed_port),
                                        cmocka_unit_test(test_renamed_port),
                                        cmocka_unit_test(test_drain),
                                        cmocka_unit_test(test_drain_is_bounded),

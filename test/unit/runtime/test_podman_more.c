@@ -293,6 +293,13 @@ static void test_shared_images(void **state)
 
 /* ---- failures ---- */
 
+static void kill_service(void *arg)
+{
+    const struct world *w = arg;
+    auto_free char *pid_file = file_join(w->directory, "podman.pid");
+    helper_terminate(pid_file, 0, NULL);
+}
+
 static void test_service_killed(void **state)
 {
     struct world *w = *state;
@@ -309,6 +316,11 @@ static void test_service_killed(void **state)
     assert_ok(world_inspect(w, "app_f1"));
     assert_int_equal(w->container->pid, pid);
     assert_int_equal(world_count_events(w, RUNTIME_DIED, "app_f1"), 0);
+    /* a program in a container has not failed, nor taken too long, when the service is killed meanwhile */
+    struct loop_timer *soon = loop_timer_new(w->loop, kill_service, w);
+    loop_timer_start(soon, 500);
+    assert_int_equal(world_exec(w, "app_f1", "sleep 4", 20000), ERR_UNAVAILABLE);
+    loop_timer_free(soon);
     /* an end that happens while the service is away is told all the same */
     assert_int_equal(helper_terminate(pid_file, 0, NULL), 0);
     kill(pid, SIGKILL);
