@@ -305,11 +305,11 @@ end
 --- restart, which forgets what the world has seen.
 local function still_exceeded(deployment, before, status, name)
     if not before or before.reason ~= "ProgressDeadlineExceeded" then return false end
-    local told = deployment.status
-    if told.observedGeneration ~= deployment.metadata.generation then return false end
+    local last = deployment.status
+    if last.observedGeneration ~= deployment.metadata.generation then return false end
     if not before.message:find('"' .. name .. '"', 1, true) then return false end
     for _, field in ipairs({ "replicas", "updatedReplicas", "readyReplicas", "availableReplicas" }) do
-        if (told[field] or 0) ~= status[field] then return false end
+        if (last[field] or 0) ~= status[field] then return false end
     end
     return true
 end
