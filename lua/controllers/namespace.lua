@@ -66,7 +66,8 @@ end
 --- True as soon as one object is found.
 local function holds_anything(world, key)
     for _, resource in ipairs(world:resources()) do
-        for _ in world:list(resource, { namespace = key }) do return true end
+        local next_item = world:list(resource, { namespace = key })
+        if next_item() then return true end
     end
     return false
 end
