@@ -14,6 +14,7 @@
 #include "node/node_internal.h"
 
 #define NET_RETRY_MS 1000
+#define NET_GRACE_MS 5000
 #define LIST_RETRY_MS 500
 #define LATE_DRAIN_MS 2000
 
@@ -151,12 +152,18 @@ static void net_plan(struct node *node)
         loop_timer_start_at(node->net_retry, next > node_now(node) ? next : node_now(node));
 }
 
+/* A node that is not ready is not waited for by pods that leave, though it may still send to them: so that is
+ * said of a lasting failure only. */
 static void net_failed(struct node *node, const char *problem)
 {
+    if (!node->net_problem)
+        node->net_failed_at = node_now(node);
     if (!str_eq(node->net_problem, problem))
         log_error("node", "set the network up: %s", problem);
     mem_set_text(&node->net_problem, problem);
-    node->net_ready = false;
+    node->net_again = true;
+    if (node_now(node) - node->net_failed_at >= NET_GRACE_MS)
+        node->net_ready = false;
     net_plan(node);
     node_register_update(node->registration);
 }
@@ -229,6 +236,11 @@ static void on_net_retry(void *arg)
     node->net_again = false;
     node->net_began = node_now(node);
     node_lane_run(node->net_lane, &setup_job_new(node)->job);
+}
+
+bool node_net_usable(const struct node *node)
+{
+    return node->net_ready && !node->net_again && !node->net_busy;
 }
 
 /* The node stays ready meanwhile: what is as it should be is not touched. */

@@ -165,6 +165,7 @@ struct node {
     bool net_ready, net_busy;
     bool net_again, net_lost; /* setup is due once more; pods, too, are to be attached again after it */
     int64_t net_began;        /* setup, last */
+    int64_t net_failed_at;    /* first of the failures in a row */
     char *net_problem;        /* why the network is not set up */
     struct loop_timer *net_retry;
     struct node_lane *net_lane, *name_lane, *disk_lane; /* disk: so that an fsync never delays a start */
@@ -214,6 +215,7 @@ void node_check_left(struct node *node); /* a pod ended: was it the last of a no
 void node_net_use(struct node *node, const char *pod_range); /* the range became known */
 /* What the kernel has is not known: setup, then Services and peers once more. */
 void node_net_again(struct node *node);
+bool node_net_usable(const struct node *node); /* set up, and not about to be once more */
 void node_list_containers(struct node *node);
 void node_reachable_again(struct node *node); /* the heart-beat got through after it had failed */
 void node_pull_finished(struct node *node);   /* the list of images may have changed */

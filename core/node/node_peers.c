@@ -79,7 +79,7 @@ static bool read_peer(const struct cache_item *item, struct net_peer *peer)
 void node_peers_changed(struct node_peers *peers)
 {
     struct node *node = peers->node;
-    if (!node->net_ready || node->net_again || !node->synced)
+    if (!node_net_usable(node) || !node->synced)
         return;
     if (peers->busy) {
         peers->again = true;

@@ -237,8 +237,7 @@ static void mark_services(struct node_services *s)
 static void services_run(struct node_services *s)
 {
     struct node *node = s->node;
-    if (s->busy || !node->net_ready || node->net_again || !node->synced ||
-        (!s->all && !s->asks && s->dirty.count == 0))
+    if (s->busy || !node_net_usable(node) || !node->synced || (!s->all && !s->asks && s->dirty.count == 0))
         return;
     if (s->asks)
         mark_services(s);
