@@ -1,7 +1,7 @@
 /*
  * pod_stop: the steps that end containers and pods: preStop, SIGTERM, SIGKILL, removal, the next attempt, and
- * at last the deletion of the API's object. The deadline of SIGKILL is set by the first of them and never
- * moves.
+ * at last the deletion of the API's object. The deadline of SIGKILL is set by the first of them; it moves
+ * once, when preStop has left the application no time after its signal.
  */
 #include <signal.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "node/node_internal.h"
 
 #define KILL_AGAIN_MS 2000
+#define AFTER_HOOK_MS 2000 /* at least, between the signal and SIGKILL */
 #define RETRY_MS 1000
 
 static int64_t stop_deadline(const struct pod *pod, const struct container *c)
@@ -91,6 +92,9 @@ static void send_signal(struct pod *pod, struct container *c, enum plan_action_t
     say_killing(pod, c);
     auto_free char *name = pod_container_name(pod, c->name, c->attempt);
     c->plan.stop_at = stop_deadline(pod, c);
+    int64_t least = node_now(pod->node) + AFTER_HOOK_MS;
+    if (type == PLAN_SIGNAL && c->plan.pre_stop_begun && c->plan.stop_at < least)
+        c->plan.stop_at = least;
     if (type == PLAN_KILL && c->plan.killed)
         pod_inspect(pod, name); /* its end may have been missed */
     c->plan.busy = true;
