@@ -260,6 +260,7 @@ void pod_container_action(struct pod *pod, enum plan_action_type type, size_t in
 void pod_remove_old(struct pod *pod);
 void pod_stop_action(struct pod *pod, enum plan_action_type type, size_t index);
 void pod_delete_object(struct pod *pod);
+void pod_stop_sooner(struct pod *pod, int64_t grace_ms); /* what is stopping has this time at most */
 
 /* pod_observe.c */
 void pod_observe(struct pod *pod, struct runtime_container **containers,

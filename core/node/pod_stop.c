@@ -29,6 +29,16 @@ static int64_t stop_deadline(const struct pod *pod, const struct container *c)
     return view.now + grace;
 }
 
+void pod_stop_sooner(struct pod *pod, int64_t grace_ms)
+{
+    int64_t at = node_now(pod->node) + grace_ms;
+    for (size_t i = 0; i < pod->n_containers; i++) {
+        struct plan_container *c = &pod->containers[i].plan;
+        if (!c->killed && c->stop_at > at)
+            c->stop_at = at;
+    }
+}
+
 static void say_killing(struct pod *pod, struct container *c)
 {
     if (pod->gone ||

@@ -196,34 +196,6 @@ static void test_deletion(void **state UNUSED)
     world_end(&w);
 }
 
-/* A hook that uses up the grace period: the application is asked all the same, and has two seconds. */
-static void test_hook_uses_up_the_grace(void **state UNUSED)
-{
-    struct world w;
-    world_begin(&w, 8);
-    for (int64_t hook = 4; hook <= 30; hook += 26) {
-        auto_free char *spec =
-            mem_printf("{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"command\":[\"stubborn\"],"
-                       "\"lifecycle\":{\"preStop\":{\"sleep\":{\"seconds\":%lld}}}}]}",
-                       (long long)hook);
-        int64_t asked = hook < 5 ? hook * 1000 : 5000;
-        put_pod(&w, "p", spec);
-        run_ms(&w, 500);
-        auto_free char *name = mem_strdup(fake_machine_find(w.machine, "p", "c")->name);
-        delete_pod(&w, "p", 5);
-        run_ms(&w, asked - 500);
-        assert_int_equal(fake_machine_signals(w.machine, name, SIGTERM), 0);
-        run_ms(&w, 1000);
-        assert_int_equal(fake_machine_signals(w.machine, name, SIGTERM), 1);
-        run_ms(&w, 1000);
-        assert_true(runs(&w, "p", "c"));
-        run_ms(&w, 1000);
-        assert_null(pod_of(&w, "p"));
-    }
-    run_ms(&w, 30000); /* the hook's own sleep ends */
-    world_end(&w);
-}
-
 /* Its end is seen before the answer to SIGTERM comes: nobody waits for the grace period. */
 static void test_ends_before_the_answer(void **state UNUSED)
 {
@@ -757,7 +729,6 @@ int main(void)
                                        cmocka_unit_test(test_reasons),
                                        cmocka_unit_test(test_init_order),
                                        cmocka_unit_test(test_deletion),
-                                       cmocka_unit_test(test_hook_uses_up_the_grace),
                                        cmocka_unit_test(test_ends_before_the_answer),
                                        cmocka_unit_test(test_balance),
                                        cmocka_unit_test(test_renamed_port),
