@@ -124,6 +124,7 @@ struct pod {
     bool drained;
     uint64_t left_slices_at; /* revision at which the last slice let go of it; 0: in none */
     int64_t drain_until;
+    int64_t stop_by; /* when the grace period of the pod as a whole is over; 0: it does not end */
 
     bool api_busy;
     int64_t api_retry_at;

@@ -11,9 +11,12 @@
 
 #define KILL_AGAIN_MS 2000
 #define AFTER_HOOK_MS 2000 /* at least, between the signal and SIGKILL */
+#define LEAST_MS 2000      /* for each container whose turn comes when the pod's time is over */
 #define RETRY_MS 1000
 
-static int64_t stop_deadline(const struct pod *pod, const struct container *c)
+/* A pod that ends has one grace period for all its containers, also for the sidecars, whose turn comes last.
+ */
+static int64_t stop_deadline(struct pod *pod, const struct container *c)
 {
     if (c->plan.stop_at)
         return c->plan.stop_at;
@@ -21,7 +24,13 @@ static int64_t stop_deadline(const struct pod *pod, const struct container *c)
     auto_free struct plan_container *containers = mem_array(pod->n_containers, sizeof(*containers));
     pod_describe(pod, &view, containers);
     int64_t grace = view.grace_ms;
-    if (!view.deleting && c->plan.failed) {
+    if (view.deleting || view.terminal) {
+        int64_t least = view.now + (grace < LEAST_MS ? grace : LEAST_MS);
+        if (!pod->stop_by)
+            pod->stop_by = view.now + grace;
+        return pod->stop_by > least ? pod->stop_by : least;
+    }
+    if (c->plan.failed) {
         const cJSON *probe = json_get(c->spec, c->plan.started ? "livenessProbe" : "startupProbe");
         int64_t own = json_int(probe, "terminationGracePeriodSeconds", -1);
         grace = own > 0 ? own * 1000 : grace;
@@ -32,6 +41,8 @@ static int64_t stop_deadline(const struct pod *pod, const struct container *c)
 void pod_stop_sooner(struct pod *pod, int64_t grace_ms)
 {
     int64_t at = node_now(pod->node) + grace_ms;
+    if (pod->stop_by > at)
+        pod->stop_by = at;
     for (size_t i = 0; i < pod->n_containers; i++) {
         struct plan_container *c = &pod->containers[i].plan;
         if (!c->killed && c->stop_at > at)

@@ -75,11 +75,37 @@ static void test_deleted_while_a_probe_ends_it(void **state UNUSED)
     world_end(&w);
 }
 
+/* One grace period for the pod: sidecars that use it up one after another have two seconds each then. */
+static void test_sidecars_share_the_grace(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 4);
+    put_pod(&w, "p",
+            "{\"initContainers\":["
+            "{\"name\":\"a\",\"image\":\"app:1\",\"restartPolicy\":\"Always\",\"command\":[\"stubborn\"]},"
+            "{\"name\":\"b\",\"image\":\"app:1\",\"restartPolicy\":\"Always\",\"command\":[\"stubborn\"]}],"
+            "\"containers\":[" STUBBORN("c") "]}");
+    run_ms(&w, 1000);
+    delete_pod(&w, "p", 6);
+    run_ms(&w, 5500);
+    assert_true(runs(&w, "p", "c"));
+    run_ms(&w, 1000);
+    assert_true(!runs(&w, "p", "c") && runs(&w, "p", "b"));
+    run_ms(&w, 1000);
+    assert_true(runs(&w, "p", "b"));
+    run_ms(&w, 1000);
+    assert_true(!runs(&w, "p", "b") && runs(&w, "p", "a"));
+    run_ms(&w, 2500);
+    assert_null(pod_of(&w, "p"));
+    world_end(&w);
+}
+
 int main(void)
 {
     json_init();
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hook_uses_up_the_grace),
                                        cmocka_unit_test(test_deleted_again),
-                                       cmocka_unit_test(test_deleted_while_a_probe_ends_it)};
+                                       cmocka_unit_test(test_deleted_while_a_probe_ends_it),
+                                       cmocka_unit_test(test_sidecars_share_the_grace)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
