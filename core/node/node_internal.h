@@ -104,6 +104,7 @@ struct pod {
 
     cJSON *tokens; /* {"SECONDS": {"token", "renew": monotonic ms}}: never on the disk */
     bool token_busy;
+    int64_t token_missed_at; /* since then the server cannot be asked for them; 0: it answers */
     char *token_problem;
     struct loop_timer *renewal;
 
@@ -311,6 +312,7 @@ void pod_sub_paths_ended(struct container *container); /* this attempt needs its
 
 /* pod_token.c: tokens for projected volumes. Not ready: they are being asked for, and a look follows. */
 bool pod_tokens_ready(struct pod *pod);
+bool pod_tokens_out_of_reach(const struct pod *pod); /* the server is away: nobody waits for them */
 const char *pod_token(const struct pod *pod, const cJSON *source); /* of a projected source; NULL: none yet */
 
 /* pod_usage.c: emptyDir volumes with a sizeLimit; nothing happens for a pod without */
