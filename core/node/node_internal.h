@@ -85,6 +85,7 @@ struct pod {
     cJSON *references; /* {"configmaps/NAME": {…}, "secrets/NAME": {…}}: what it refers to, as last seen */
     uint64_t revision; /* of the object */
     struct in_addr address;
+    bool address_left; /* the pod has ended: others may have its address; the status goes on naming it */
     bool gone, unknown, deleted;
     char *phase;                    /* sticky once Succeeded or Failed */
     char *end_reason, *end_message; /* of a pod that failed as a whole */

@@ -152,11 +152,19 @@ static void forget(struct pod *pod)
     struct node *node = pod->node;
     node_disk_remove(pod);
     node_services_pod(node->services, pod);
-    if (pod->address.s_addr && node->ipam)
+    if (pod->address.s_addr && !pod->address_left && node->ipam)
         ipam_release(node->ipam, pod->address);
     map_take(&node->pods, pod->uid);
     pod_close(pod);
     node_check_left(node);
+}
+
+/* No node sends it anything any more: it stands in no slice, and all have followed. */
+static bool is_left_alone(const struct pod *pod)
+{
+    const struct node *node = pod->node;
+    return node->synced && !node_slices_hold(node, pod) &&
+           (pod->left_slices_at == 0 || node->drain_revision >= pod->left_slices_at);
 }
 
 /* Deletion was seen: from now on it waits until no node sends it traffic, but not for long. */
@@ -167,11 +175,19 @@ static void watch_drain(struct pod *pod)
         return;
     if (!pod->drain_until)
         pod->drain_until = node_now(node) + DRAIN_MS;
-    if (!node->synced)
-        return; /* which slices hold it is not known yet */
-    bool held = node_slices_hold(node, pod);
-    if (!held && (pod->left_slices_at == 0 || node->drain_revision >= pod->left_slices_at))
-        pod->drained = true;
+    pod->drained = is_left_alone(pod);
+}
+
+/* Succeeded or Failed: its address is for others as soon as nothing has it any more. */
+static void leave_address(struct pod *pod)
+{
+    bool up = pod->sandbox_exists && pod->sandbox_state == RUNTIME_RUNNING;
+    if (!pod->phase || !pod->address.s_addr || pod->address_left || !pod->node->ipam)
+        return;
+    if (pod->attached || up || pod->sandbox_busy || !is_left_alone(pod))
+        return;
+    ipam_release(pod->node->ipam, pod->address);
+    pod->address_left = true;
 }
 
 void pod_fail(struct pod *pod, const char *type, const char *reason, const char *message)
@@ -228,6 +244,7 @@ static void look(struct pod *pod)
     pod_describe(pod, &view, containers);
     decide_outcome(pod, &view);
     view.terminal = pod->phase || pod->end_reason;
+    leave_address(pod);
     int64_t wake;
     size_t count = pod_plan(&view, actions, &wake);
     for (size_t i = 0; i < count; i++) {

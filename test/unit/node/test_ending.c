@@ -100,12 +100,85 @@ static void test_sidecars_share_the_grace(void **state UNUSED)
     world_end(&w);
 }
 
+#define ONCE(more)                                                                                           \
+    "{\"restartPolicy\":\"Never\"," more                                                                     \
+    "\"containers\":[{\"name\":\"c\",\"image\":\"app:1\",\"command\":[\"exit\",\"0\",\"100\"]}]}"
+
+/* Addresses of pods that have ended go to others; what their status says stays. */
+static void test_ended_pods_free_their_addresses(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 5);
+    for (int i = 0; i < 260; i++) { /* of 253 addresses */
+        auto_free char *name = mem_printf("p%d", i);
+        put_pod(&w, name, ONCE(""));
+    }
+    run_ms(&w, 10000);
+    auto_free char *first = mem_strdup(json_string(pod_of(&w, "p0"), "status.podIP"));
+    assert_non_null(first);
+    for (int i = 0; i < 260; i++) {
+        auto_free char *name = mem_printf("p%d", i);
+        assert_string_equal(phase(&w, name), "Succeeded");
+    }
+    kill_agent(&w);
+    start_agent(&w);
+    put_pod(&w, "p", "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}");
+    run_ms(&w, 3000);
+    assert_true(runs(&w, "p", "c"));
+    assert_string_equal(json_string_or(pod_of(&w, "p0"), "status.podIP", ""), first);
+    assert_string_equal(json_string_or(pod_of(&w, "p"), "status.podIP", ""), first); /* the lowest is free */
+    delete_pod(&w, "p0", 0);
+    run_ms(&w, 1000);
+    assert_null(pod_of(&w, "p0"));
+    for (int i = 300; i < 560; i++) { /* and is nobody else's while p has it */
+        auto_free char *name = mem_printf("p%d", i);
+        put_pod(&w, name, ONCE(""));
+        run_ms(&w, 300);
+        assert_string_not_equal(json_string_or(pod_of(&w, name), "status.podIP", ""), first);
+    }
+    world_end(&w);
+}
+
+/* Other nodes may still send to a pod that has ended: its address is not given away before they have
+ * followed. */
+static void test_address_waits_for_others(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 6);
+    static const char slice[] =
+        "{\"metadata\":{\"name\":\"s\",\"namespace\":\"default\",\"uid\":\"s\",\"labels\":{"
+        "\"kubernetes.io/service-name\":\"web\"}},\"endpoints\":[%s]}";
+    auto_free char *held = mem_printf(slice, "{\"addresses\":[\"10.244.1.2\"],\"nodeName\":\"n1\","
+                                             "\"targetRef\":{\"kind\":\"Pod\",\"uid\":\"uid-p\"}}");
+    auto_free char *left = mem_printf(slice, "");
+    put_json(&w, "endpointslices.discovery.k8s.io", held);
+    put_pod(&w, "p", ONCE(""));
+    run_ms(&w, 2000);
+    assert_string_equal(phase(&w, "p"), "Succeeded");
+    auto_free char *path = mem_printf("%s/pods/uid-p.json", w.directory);
+    for (int step = 0; step < 3; step++) {
+        auto_free char *saved = NULL;
+        assert_int_equal(file_read(path, 1 << 20, &saved, NULL, NULL), 0);
+        assert_int_equal(strstr(saved, "addressLeft") != NULL, step == 2);
+        if (step == 0)
+            put_json(&w, "endpointslices.discovery.k8s.io", left);
+        auto_free char *drain =
+            mem_printf("{\"metadata\":{\"name\":\"cluster\",\"uid\":\"d\"},\"status\":{\"revision\":%llu}}",
+                       (unsigned long long)(step ? w.server.revision : 1));
+        put_json(&w, "drains.minik8s.io", drain);
+        run_ms(&w, 500);
+    }
+    world_end(&w);
+}
+
 int main(void)
 {
     json_init();
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hook_uses_up_the_grace),
                                        cmocka_unit_test(test_deleted_again),
                                        cmocka_unit_test(test_deleted_while_a_probe_ends_it),
-                                       cmocka_unit_test(test_sidecars_share_the_grace)};
+                                       cmocka_unit_test(test_sidecars_share_the_grace),
+                                       cmocka_unit_test(test_ended_pods_free_their_addresses),
+                                       cmocka_unit_test(test_address_waits_for_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
