@@ -99,6 +99,8 @@ void pod_describe(const struct pod *pod, struct plan_pod *view, struct plan_cont
     };
     for (size_t i = 0; i < pod->n_containers; i++)
         containers[i] = pod->containers[i].plan;
+    if (pod->n_containers && !view->unknown && pod_plan_outcome(view) != PLAN_OPEN)
+        view->terminal = true;
 }
 
 static void begin(struct pod *pod, const struct plan_action *action)
@@ -205,21 +207,15 @@ static void decide_outcome(struct pod *pod, const struct plan_pod *view)
 {
     if (pod->phase || view->unknown || view->n_containers == 0)
         return;
-    if (view->deadline_at && view->deadline_at <= view->now && !view->deleting)
+    enum plan_outcome outcome = pod_plan_outcome(view);
+    if (outcome == PLAN_OPEN && view->deadline_at && view->deadline_at <= view->now && !view->deleting)
         pod_fail(pod, "Normal", "DeadlineExceeded",
                  "Pod was active on the node longer than the specified deadline");
-    if (pod->end_reason) {
-        if (!pod_plan_quiet(view))
-            return;
-        pod->phase = mem_strdup("Failed");
-        if (str_eq(pod->end_reason, "Evicted"))
-            pod_usage_empty(pod);
-        return;
-    }
-    enum plan_outcome outcome = pod_plan_outcome(view);
-    if (outcome == PLAN_OPEN)
-        return;
-    pod->phase = mem_strdup(outcome == PLAN_SUCCEEDED ? "Succeeded" : "Failed");
+    if ((outcome == PLAN_OPEN && !pod->end_reason) || !pod_plan_quiet(view))
+        return; /* sidecars have their time too */
+    pod->phase = mem_strdup(outcome == PLAN_SUCCEEDED && !pod->end_reason ? "Succeeded" : "Failed");
+    if (str_eq(pod->end_reason, "Evicted"))
+        pod_usage_empty(pod);
     node_services_pod(pod->node->services, pod);
 }
 
@@ -243,7 +239,7 @@ static void look(struct pod *pod)
     struct plan_pod view;
     pod_describe(pod, &view, containers);
     decide_outcome(pod, &view);
-    view.terminal = pod->phase || pod->end_reason;
+    view.terminal |= pod->phase || pod->end_reason;
     leave_address(pod);
     int64_t wake;
     size_t count = pod_plan(&view, actions, &wake);

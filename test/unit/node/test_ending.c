@@ -171,6 +171,29 @@ static void test_address_waits_for_others(void **state UNUSED)
     world_end(&w);
 }
 
+/* Succeeded only when the sidecars have ended too, in their own time. */
+static void test_phase_waits_for_sidecars(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 7);
+    put_pod(&w, "p",
+            ONCE("\"terminationGracePeriodSeconds\":5,\"initContainers\":[{\"name\":\"side\",\"image\":"
+                 "\"app:1\",\"restartPolicy\":\"Always\",\"command\":[\"stubborn\"]}],"));
+    run_ms(&w, 3000);
+    assert_int_equal(terms(&w, "side"), 1);
+    assert_true(runs(&w, "p", "side"));
+    assert_string_equal(phase(&w, "p"), "Running");
+    kill_agent(&w);
+    start_agent(&w); /* which sees how far it is */
+    run_ms(&w, 3000);
+    assert_string_equal(phase(&w, "p"), "Running");
+    run_ms(&w, 4000);
+    assert_false(runs(&w, "p", "side"));
+    assert_string_equal(phase(&w, "p"), "Succeeded");
+    assert_int_equal(json_int(pod_of(&w, "p"), "status.initContainerStatuses[0].restartCount", -1), 0);
+    world_end(&w);
+}
+
 int main(void)
 {
     json_init();
@@ -179,6 +202,7 @@ int main(void)
                                        cmocka_unit_test(test_deleted_while_a_probe_ends_it),
                                        cmocka_unit_test(test_sidecars_share_the_grace),
                                        cmocka_unit_test(test_ended_pods_free_their_addresses),
-                                       cmocka_unit_test(test_address_waits_for_others)};
+                                       cmocka_unit_test(test_address_waits_for_others),
+                                       cmocka_unit_test(test_phase_waits_for_sidecars)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
