@@ -137,6 +137,7 @@ struct pod {
     cJSON *conditions;  /* the status conditions that this agent keeps */
     cJSON *status_sent; /* what the API has, as far as known */
     bool status_busy, status_wanted;
+    uint64_t status_revision; /* of the object from which the one under way was made */
     struct loop_timer *status_retry;
 
     bool disk_busy, disk_wanted;

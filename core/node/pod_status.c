@@ -303,7 +303,9 @@ static void on_written(void *arg, cJSON *result, struct err *err)
         cJSON_Delete(pod->status_sent);
         pod->status_sent = steal(&sent);
     } else if (code == ERR_NOT_FOUND || code == ERR_CONFLICT || code == ERR_CANCELLED) {
-        pod->status_wanted = false; /* the pod is gone, the stream will tell */
+        pod->status_wanted = false; /* the pod is gone or another by now: the stream will tell, or has told */
+        if (code == ERR_CONFLICT && pod->revision > pod->status_revision)
+            pod_status_report(pod);
         return;
     } else {
         log_debug("node", "status of pod %s/%s: %s", pod->namespace, pod->name, err_message(err));
@@ -345,5 +347,6 @@ void pod_status_report(struct pod *pod)
     struct pod_call *call = pod_call_new(pod, PLAN_FORGET, 0);
     call->data = status;
     pod->status_busy = true;
+    pod->status_revision = pod->revision;
     client_batch_step(pod->node->client, step, on_written, call);
 }

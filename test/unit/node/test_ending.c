@@ -194,6 +194,34 @@ static void test_phase_waits_for_sidecars(void **state UNUSED)
     world_end(&w);
 }
 
+/* The newer object comes before the answer that the status was made from an older one. */
+static void test_conflict_told_late(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 8);
+    put_pod(&w, "p",
+            "{\"restartPolicy\":\"Never\",\"readinessGates\":[{\"conditionType\":\"a/b\"}],"
+            "\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}");
+    run_ms(&w, 2000);
+    assert_string_equal(phase(&w, "p"), "Running");
+    w.server.hold_batches = w.server.conflict = true;
+    assert_true(fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "c")->name, 0, false));
+    run_ms(&w, 100);
+    assert_non_null(w.server.held);
+    w.server.conflict = false;
+    cJSON *changed = json_copy(pod_of(&w, "p"));
+    cJSON *gate = json_push(json_at(changed, "status.conditions"), cJSON_CreateObject());
+    json_set_string(gate, "type", "a/b");
+    json_set_string(gate, "status", "True");
+    server_put(&w.server, "pods", changed);
+    run_ms(&w, 3000);
+    server_release(&w.server);
+    run_ms(&w, 1000);
+    assert_string_equal(phase(&w, "p"), "Succeeded");
+    assert_string_equal(condition(&w, "p", "a/b"), "True");
+    world_end(&w);
+}
+
 int main(void)
 {
     json_init();
@@ -203,6 +231,7 @@ int main(void)
                                        cmocka_unit_test(test_sidecars_share_the_grace),
                                        cmocka_unit_test(test_ended_pods_free_their_addresses),
                                        cmocka_unit_test(test_address_waits_for_others),
-                                       cmocka_unit_test(test_phase_waits_for_sidecars)};
+                                       cmocka_unit_test(test_phase_waits_for_sidecars),
+                                       cmocka_unit_test(test_conflict_told_late)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
