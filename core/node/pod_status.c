@@ -317,9 +317,23 @@ static void on_written(void *arg, cJSON *result, struct err *err)
         pod_status_report(pod);
 }
 
+/* It ends and nothing of it is known here: a finalizer holds the object of a pod that has ended, whose status
+ * says more. */
+static bool nothing_to_say(const struct pod *pod)
+{
+    if (!json_at(pod->object, "metadata.deletionTimestamp") || pod->sandbox_exists || pod->sandbox_busy)
+        return false;
+    for (size_t i = 0; i < pod->n_containers; i++) {
+        const struct container *c = &pod->containers[i];
+        if (c->plan.exists || c->plan.busy || c->last.valid)
+            return false;
+    }
+    return true;
+}
+
 void pod_status_report(struct pod *pod)
 {
-    if (!pod->object || pod->gone || pod->unknown || !pod->node->synced)
+    if (!pod->object || pod->gone || pod->unknown || !pod->node->synced || nothing_to_say(pod))
         return;
     if (pod->status_busy) {
         pod->status_wanted = true;

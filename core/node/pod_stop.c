@@ -193,12 +193,13 @@ static void on_removed(void *arg, struct err *err)
         auto_free char *name = pod_container_name(pod, c->name, c->attempt - 1);
         pod_add_old(pod, name);
     }
-    if (c->plan.state != RUNTIME_CREATED || c->plan.start_failed) {
+    bool ended = c->plan.state != RUNTIME_CREATED || c->plan.start_failed;
+    if (ended)
         remember_end(c);
+    if (ended && !pod->gone && !json_at(pod->object, "metadata.deletionTimestamp"))
         next_attempt(c);
-    } else {
+    else
         c->plan.exists = false;
-    }
     pod_look(pod);
 }
 

@@ -222,6 +222,37 @@ static void test_conflict_told_late(void **state UNUSED)
     world_end(&w);
 }
 
+/* How it ended stays to be seen while a finalizer holds it, whoever looks at it again. */
+static void test_last_status(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 9);
+    put_pod(&w, "p", "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}]}");
+    run_ms(&w, 1000);
+    cJSON *held = json_copy(pod_of(&w, "p"));
+    json_push_string(json_ensure_array(json_get(held, "metadata"), "finalizers"), "a/b");
+    server_put(&w.server, "pods", held);
+    delete_pod(&w, "p", 30);
+    run_ms(&w, 3000);
+    assert_int_equal(fake_machine_count(w.machine, false), 0);
+    for (int round = 0; round < 3; round++) {
+        const cJSON *status = json_at(pod_of(&w, "p"), "status.containerStatuses[0]");
+        assert_int_equal(json_int(status, "state.terminated.exitCode", -1), 143);
+        assert_int_equal(json_int(status, "restartCount", -1), 0);
+        if (round == 1) {
+            kill_agent(&w);
+            start_agent(&w);
+        }
+        cJSON *changed = json_copy(pod_of(&w, "p"));
+        json_set_int(json_ensure_object(json_get(changed, "metadata"), "labels"), "round", round);
+        server_put(&w.server, "pods", changed);
+        run_ms(&w, 3000);
+    }
+    server_drop(&w.server, "pods", "default", "p");
+    run_ms(&w, 500);
+    world_end(&w);
+}
+
 int main(void)
 {
     json_init();
@@ -232,6 +263,7 @@ int main(void)
                                        cmocka_unit_test(test_ended_pods_free_their_addresses),
                                        cmocka_unit_test(test_address_waits_for_others),
                                        cmocka_unit_test(test_phase_waits_for_sidecars),
-                                       cmocka_unit_test(test_conflict_told_late)};
+                                       cmocka_unit_test(test_conflict_told_late),
+                                       cmocka_unit_test(test_last_status)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
