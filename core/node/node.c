@@ -279,6 +279,20 @@ static void check_range(struct node *node, const char *pod_range)
         node->options.on_left(node->options.on_left_arg, true);
 }
 
+/* Those that have ended come last: what they have left may be another's by now. */
+static void reserve_addresses(struct node *node, bool ended)
+{
+    map_each (entry, &node->pods) {
+        struct pod *pod = entry->value;
+        if (!pod->address.s_addr || pod->address_left || (pod->phase != NULL) != ended)
+            continue;
+        pod->address_left = !ipam_reserve(node->ipam, pod->address);
+        if (pod->address_left && !ended)
+            log_warn("node", "pod %s/%s: its address is outside the node's range or taken twice",
+                     pod->namespace, pod->name);
+    }
+}
+
 void node_net_use(struct node *node, const char *pod_range)
 {
     auto_err err = NULL;
@@ -299,12 +313,8 @@ void node_net_use(struct node *node, const char *pod_range)
     }
     node->pod_range = range;
     node->ipam = ipam_new(&range);
-    map_each (entry, &node->pods) {
-        struct pod *pod = entry->value;
-        if (pod->address.s_addr && !ipam_reserve(node->ipam, pod->address))
-            log_warn("node", "pod %s/%s: its address is outside %s or taken twice", pod->namespace, pod->name,
-                     pod_range);
-    }
+    reserve_addresses(node, false);
+    reserve_addresses(node, true);
     node_disk_save_state(node);
     node->net->ops->watch(node->net, on_net_lost, node);
     on_net_retry(node);
@@ -360,7 +370,7 @@ static void on_drain(struct node *node, const struct cache_item *item)
     node->drain_revision = (uint64_t)json_int(drain, "status.revision", 0);
     map_each (entry, &node->pods) {
         struct pod *pod = entry->value;
-        if (pod->drain_until && !pod->drained)
+        if ((pod->drain_until && !pod->drained) || (pod->phase && !pod->address_left))
             pod_look(pod);
     }
 }

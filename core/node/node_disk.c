@@ -86,6 +86,8 @@ static cJSON *pod_to_json(const struct pod *pod)
     json_set(json, "references", json_copy(pod->references));
     if (pod->address.s_addr)
         json_set_string(json, "address", inet_ntop(AF_INET, &pod->address, text, sizeof(text)));
+    if (pod->address_left)
+        json_set_bool(json, "addressLeft", true);
     json_set_int(json, "sandboxAttempt", pod->sandbox_attempt);
     json_set_int(json, "start", pod->start_ns);
     json_set_string(json, "phase", pod->phase);
@@ -204,6 +206,7 @@ static int load_pod(struct node *node, const char *path, struct err **err)
     const char *address = json_string(json, "address");
     if (address)
         inet_pton(AF_INET, address, &pod->address);
+    pod->address_left = json_bool(json, "addressLeft", false);
     pod->sandbox_attempt = (unsigned)json_int(json, "sandboxAttempt", 0);
     pod->start_ns = json_int(json, "start", 0);
     pod->phase = mem_strdup(json_string(json, "phase"));

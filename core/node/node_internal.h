@@ -85,6 +85,7 @@ struct pod {
     cJSON *references; /* {"configmaps/NAME": {…}, "secrets/NAME": {…}}: what it refers to, as last seen */
     uint64_t revision; /* of the object */
     struct in_addr address;
+    bool address_left; /* the pod has ended: others may have its address; the status goes on naming it */
     bool gone, unknown, deleted;
     char *phase;                    /* sticky once Succeeded or Failed */
     char *end_reason, *end_message; /* of a pod that failed as a whole */
@@ -105,6 +106,7 @@ struct pod {
 
     cJSON *tokens; /* {"SECONDS": {"token", "renew": monotonic ms}}: never on the disk */
     bool token_busy;
+    int64_t token_missed_at; /* since then the server cannot be asked for them; 0: it answers */
     char *token_problem;
     struct loop_timer *renewal;
 
@@ -126,6 +128,7 @@ struct pod {
     bool drained;
     uint64_t left_slices_at; /* revision at which the last slice let go of it; 0: in none */
     int64_t drain_until;
+    int64_t stop_by; /* when the grace period of the pod as a whole is over; 0: it does not end */
 
     bool api_busy;
     int64_t api_retry_at;
@@ -136,6 +139,7 @@ struct pod {
     cJSON *conditions;  /* the status conditions that this agent keeps */
     cJSON *status_sent; /* what the API has, as far as known */
     bool status_busy, status_wanted;
+    uint64_t status_revision; /* of the object from which the one under way was made */
     struct loop_timer *status_retry;
 
     bool disk_busy, disk_wanted;
@@ -270,6 +274,7 @@ void pod_container_action(struct pod *pod, enum plan_action_type type, size_t in
 void pod_remove_old(struct pod *pod);
 void pod_stop_action(struct pod *pod, enum plan_action_type type, size_t index);
 void pod_delete_object(struct pod *pod);
+void pod_stop_sooner(struct pod *pod, int64_t grace_ms); /* what is stopping has this time at most */
 
 /* pod_observe.c */
 void pod_observe(struct pod *pod, struct runtime_container **containers,
@@ -319,6 +324,7 @@ void pod_sub_paths_ended(struct container *container); /* this attempt needs its
 
 /* pod_token.c: tokens for projected volumes. Not ready: they are being asked for, and a look follows. */
 bool pod_tokens_ready(struct pod *pod);
+bool pod_tokens_out_of_reach(const struct pod *pod); /* the server is away: nobody waits for them */
 const char *pod_token(const struct pod *pod, const cJSON *source); /* of a projected source; NULL: none yet */
 
 /* pod_usage.c: emptyDir volumes with a sizeLimit; nothing happens for a pod without */

@@ -217,6 +217,20 @@ static void adopt_status(struct pod *pod)
     }
 }
 
+/* A deletion, or another one with a shorter grace period: both count for what is stopping already. */
+static void take_deletion(struct pod *pod, const cJSON *before)
+{
+    if (json_at(pod->object, "metadata.deletionTimestamp") &&
+        !json_at(before, "metadata.deletionTimestamp")) {
+        pod->drain_until = 0; /* set by the next look */
+        pod_probes_pause(pod);
+    }
+    int64_t had = json_int(before, "metadata.deletionGracePeriodSeconds", -1),
+            grace = json_int(pod->object, "metadata.deletionGracePeriodSeconds", -1);
+    if (grace >= 0 && (had < 0 || grace < had))
+        pod_stop_sooner(pod, grace * 1000);
+}
+
 void pod_set_object(struct pod *pod, cJSON *object, uint64_t revision)
 {
     bool first = !pod->object;
@@ -236,10 +250,7 @@ void pod_set_object(struct pod *pod, cJSON *object, uint64_t revision)
         (!json_equal(json_at(before, "metadata.labels"), json_at(object, "metadata.labels")) ||
          !json_equal(json_at(before, "metadata.annotations"), json_at(object, "metadata.annotations"))))
         pod->volumes_stale = true;
-    if (json_at(object, "metadata.deletionTimestamp") && !json_at(before, "metadata.deletionTimestamp")) {
-        pod->drain_until = 0; /* set by the next look */
-        pod_probes_pause(pod);
-    }
+    take_deletion(pod, before);
     cJSON_Delete(pod->status_sent);
     pod->status_sent = json_copy(json_get(object, "status"));
     cJSON_Delete(before);

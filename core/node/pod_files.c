@@ -171,8 +171,9 @@ static int add_source(const struct pod *pod, cJSON *files, const cJSON *source, 
     if (json_get(source, "downwardAPI"))
         return add_downward(pod, files, json_get(source, "downwardAPI"), mode, err);
     const char *path = json_string(source, "serviceAccountToken.path"), *token = pod_token(pod, source);
-    if (path && token) {
-        add_file(files, path, str_base64(token, strlen(token)), NULL, mode);
+    if (path) { /* without a token only while nobody can be asked for it */
+        if (token)
+            add_file(files, path, str_base64(token, strlen(token)), NULL, mode);
         return 0;
     }
     const char *bundle = json_string(source, "clusterTrustBundle.path"), *ca = pod->node->options.ca_pem;

@@ -189,7 +189,7 @@ static void observe_sandbox(struct pod *pod, struct runtime_container **list, si
     if (!address || pod->address.s_addr || inet_pton(AF_INET, address, &pod->address) != 1)
         return;
     if (pod->node->ipam)
-        ipam_reserve(pod->node->ipam, pod->address);
+        pod->address_left = !ipam_reserve(pod->node->ipam, pod->address);
     node_services_pod(pod->node->services, pod);
 }
 

@@ -4,8 +4,8 @@
  * process did the step before.
  *
  * Invariants: containers run only in a running, attached sandbox with volumes; a container is removed only
- * when nothing of it is under way; SIGKILL comes at `stop_at` whatever the hook does; the API's object goes
- * last.
+ * when nothing of it is under way; at `stop_at` SIGKILL comes whatever the hook does, or, if the hook has
+ * used up the time, the signal first; the API's object goes last.
  */
 #include "node/pod_plan.h"
 
@@ -111,15 +111,19 @@ static void stop(struct plan *plan, size_t i, bool fast)
     if (c->busy)
         return;
     if ((fast && !c->killed) || (c->stop_at && is_due(plan, c->stop_at))) {
-        add(plan, PLAN_KILL, i); /* again after a while if its end was not seen */
+        /* The hook may have used up the time: the application is asked all the same. Killed again after a
+         * while if its end was not seen. */
+        bool asked = fast || !c->pre_stop_begun || c->signalled || c->killed;
+        add(plan, asked ? PLAN_KILL : PLAN_SIGNAL, i);
         return;
     }
     if (c->pre_stop_running || c->killed)
         return;
-    if (c->has_pre_stop && !c->pre_stop_begun)
+    bool at_once = plan->pod->grace_ms == 0 && !c->stop_at;
+    if (c->has_pre_stop && !c->pre_stop_begun && !at_once)
         add(plan, PLAN_PRE_STOP, i);
     else if (!c->signalled)
-        add(plan, plan->pod->grace_ms == 0 && !c->stop_at ? PLAN_KILL : PLAN_SIGNAL, i);
+        add(plan, at_once ? PLAN_KILL : PLAN_SIGNAL, i);
 }
 
 /* Stops what runs: first all but the sidecars, then these from the last to the first. True: nothing runs any

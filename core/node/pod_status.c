@@ -303,7 +303,9 @@ static void on_written(void *arg, cJSON *result, struct err *err)
         cJSON_Delete(pod->status_sent);
         pod->status_sent = steal(&sent);
     } else if (code == ERR_NOT_FOUND || code == ERR_CONFLICT || code == ERR_CANCELLED) {
-        pod->status_wanted = false; /* the pod is gone, the stream will tell */
+        pod->status_wanted = false; /* the pod is gone or another by now: the stream will tell, or has told */
+        if (code == ERR_CONFLICT && pod->revision > pod->status_revision)
+            pod_status_report(pod);
         return;
     } else {
         log_debug("node", "status of pod %s/%s: %s", pod->namespace, pod->name, err_message(err));
@@ -315,9 +317,23 @@ static void on_written(void *arg, cJSON *result, struct err *err)
         pod_status_report(pod);
 }
 
+/* It ends and nothing of it is known here: a finalizer holds the object of a pod that has ended, whose status
+ * says more. */
+static bool nothing_to_say(const struct pod *pod)
+{
+    if (!json_at(pod->object, "metadata.deletionTimestamp") || pod->sandbox_exists || pod->sandbox_busy)
+        return false;
+    for (size_t i = 0; i < pod->n_containers; i++) {
+        const struct container *c = &pod->containers[i];
+        if (c->plan.exists || c->plan.busy || c->last.valid)
+            return false;
+    }
+    return true;
+}
+
 void pod_status_report(struct pod *pod)
 {
-    if (!pod->object || pod->gone || pod->unknown || !pod->node->synced)
+    if (!pod->object || pod->gone || pod->unknown || !pod->node->synced || nothing_to_say(pod))
         return;
     if (pod->status_busy) {
         pod->status_wanted = true;
@@ -345,5 +361,6 @@ void pod_status_report(struct pod *pod)
     struct pod_call *call = pod_call_new(pod, PLAN_FORGET, 0);
     call->data = status;
     pod->status_busy = true;
+    pod->status_revision = pod->revision;
     client_batch_step(pod->node->client, step, on_written, call);
 }

@@ -1,7 +1,7 @@
 /*
  * pod_stop: the steps that end containers and pods: preStop, SIGTERM, SIGKILL, removal, the next attempt, and
- * at last the deletion of the API's object. The deadline of SIGKILL is set by the first of them and never
- * moves.
+ * at last the deletion of the API's object. The deadline of SIGKILL is set by the first of them; it moves
+ * once, when preStop has left the application no time after its signal.
  */
 #include <signal.h>
 #include <string.h>
@@ -10,9 +10,13 @@
 #include "node/node_internal.h"
 
 #define KILL_AGAIN_MS 2000
+#define AFTER_HOOK_MS 2000 /* at least, between the signal and SIGKILL */
+#define LEAST_MS 2000      /* for each container whose turn comes when the pod's time is over */
 #define RETRY_MS 1000
 
-static int64_t stop_deadline(const struct pod *pod, const struct container *c)
+/* A pod that ends has one grace period for all its containers, also for the sidecars, whose turn comes last.
+ */
+static int64_t stop_deadline(struct pod *pod, const struct container *c)
 {
     if (c->plan.stop_at)
         return c->plan.stop_at;
@@ -20,12 +24,30 @@ static int64_t stop_deadline(const struct pod *pod, const struct container *c)
     auto_free struct plan_container *containers = mem_array(pod->n_containers, sizeof(*containers));
     pod_describe(pod, &view, containers);
     int64_t grace = view.grace_ms;
-    if (!view.deleting && c->plan.failed) {
+    if (view.deleting || view.terminal) {
+        int64_t least = view.now + (grace < LEAST_MS ? grace : LEAST_MS);
+        if (!pod->stop_by)
+            pod->stop_by = view.now + grace;
+        return pod->stop_by > least ? pod->stop_by : least;
+    }
+    if (c->plan.failed) {
         const cJSON *probe = json_get(c->spec, c->plan.started ? "livenessProbe" : "startupProbe");
         int64_t own = json_int(probe, "terminationGracePeriodSeconds", -1);
         grace = own > 0 ? own * 1000 : grace;
     }
     return view.now + grace;
+}
+
+void pod_stop_sooner(struct pod *pod, int64_t grace_ms)
+{
+    int64_t at = node_now(pod->node) + grace_ms;
+    if (pod->stop_by > at)
+        pod->stop_by = at;
+    for (size_t i = 0; i < pod->n_containers; i++) {
+        struct plan_container *c = &pod->containers[i].plan;
+        if (!c->killed && c->stop_at > at)
+            c->stop_at = at;
+    }
 }
 
 static void say_killing(struct pod *pod, struct container *c)
@@ -91,6 +113,9 @@ static void send_signal(struct pod *pod, struct container *c, enum plan_action_t
     say_killing(pod, c);
     auto_free char *name = pod_container_name(pod, c->name, c->attempt);
     c->plan.stop_at = stop_deadline(pod, c);
+    int64_t least = node_now(pod->node) + AFTER_HOOK_MS;
+    if (type == PLAN_SIGNAL && c->plan.pre_stop_begun && c->plan.stop_at < least)
+        c->plan.stop_at = least;
     if (type == PLAN_KILL && c->plan.killed)
         pod_inspect(pod, name); /* its end may have been missed */
     c->plan.busy = true;
@@ -169,12 +194,13 @@ static void on_removed(void *arg, struct err *err)
         auto_free char *name = pod_container_name(pod, c->name, c->attempt - 1);
         pod_add_old(pod, name);
     }
-    if (c->plan.state != RUNTIME_CREATED || c->plan.start_failed) {
+    bool ended = c->plan.state != RUNTIME_CREATED || c->plan.start_failed;
+    if (ended)
         remember_end(c);
+    if (ended && !pod->gone && !json_at(pod->object, "metadata.deletionTimestamp"))
         next_attempt(c);
-    } else {
+    else
         c->plan.exists = false;
-    }
     pod_look(pod);
 }
 

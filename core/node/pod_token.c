@@ -2,7 +2,8 @@
  * pod_token: the tokens of a pod's service account that its projected volumes hold. Asked of the API server
  * (TokenRequest, bound to the pod: they end with it) before the volumes are made, kept in memory only, and
  * asked for anew when four fifths of their life are over; a file follows like any other change of a volume.
- * While the server is away the old token stays.
+ * While the server is away the old token stays; an agent that begins meanwhile leaves what an earlier one has
+ * written, or makes the volume without the token, which comes as soon as the server can be asked.
  */
 #include <string.h>
 
@@ -11,6 +12,7 @@
 
 #define DEFAULT_SECONDS 3600
 #define RETRY_MS 5000
+#define AWAY_MS 5000 /* a server that begins with its nodes is waited for */
 
 static int64_t seconds_of(const cJSON *source)
 {
@@ -94,6 +96,8 @@ static void on_token(void *arg, cJSON *answer, struct err *err)
         return;
     const char *token = json_string(json, "status.token");
     pod->token_busy = false;
+    bool away = err_code(err) == ERR_UNAVAILABLE || err_code(err) == ERR_TIMEOUT;
+    pod->token_missed_at = !away ? 0 : pod->token_missed_at ? pod->token_missed_at : node_now(pod->node);
     if (!err && token) {
         keep(pod, key, seconds, token);
         free(steal(&pod->token_problem));
@@ -145,4 +149,10 @@ bool pod_tokens_ready(struct pod *pod)
     if (!pod->token_busy)
         all_sources(pod, ask);
     return all_sources(pod, is_there);
+}
+
+bool pod_tokens_out_of_reach(const struct pod *pod)
+{
+    return pod->token_missed_at && !pod->node->connected &&
+           node_now(pod->node) >= pod->token_missed_at + AWAY_MS;
 }

@@ -30,6 +30,7 @@ struct entry {
     char *name, *path;
     char *host_type; /* of hostPath */
     cJSON *files;    /* of ENTRY_FILES */
+    bool partial;    /* these are not all: what is there already is better */
     bool memory;
     bool owned; /* of ENTRY_CLAIM: a folder of this node, fsGroup applies */
     int64_t limit;
@@ -162,9 +163,9 @@ static int make_files(const struct entry *entry, int64_t group, struct err **err
                    *data = mem_printf("%s/..data", entry->path);
     auto_free char *next = mem_printf("%s/..data_next", entry->path);
     char present[64] = "";
-    bool switched = readlink(data, present, sizeof(present) - 1) > 0 && str_eq(present, version);
-    if (switched) { /* what comes after it may not have been reached */
-        remove_versions(entry->path, version);
+    bool there = readlink(data, present, sizeof(present) - 1) > 0;
+    if (there && (entry->partial || str_eq(present, version))) { /* what follows may not have been reached */
+        remove_versions(entry->path, present);
         return link_files(entry->path, entry->files, err);
     }
     if (file_remove_tree(directory, err) < 0 || file_make_dirs(directory, 0755, err) < 0 ||
@@ -396,8 +397,11 @@ static int add_entry(struct volumes_job *job, const struct pod *pod, const cJSON
             quantity_value(limit, &entry.limit, NULL); /* validated by the API */
     } else if (entry.type == ENTRY_FILES) {
         bool secret = json_get(volume, "secret") != NULL;
-        json_each (source, json_at(volume, "projected.sources"))
-            secret |= json_get(source, "secret") || json_get(source, "serviceAccountToken");
+        json_each (source, json_at(volume, "projected.sources")) {
+            bool token = json_get(source, "serviceAccountToken") != NULL;
+            secret |= token || json_get(source, "secret");
+            entry.partial |= token && !pod_token(pod, source);
+        }
         entry.memory = secret;
         entry.files = pod_volume_files(pod, volume, err);
     }
@@ -416,7 +420,11 @@ void pod_volumes_make(struct pod *pod)
         pod_look(pod);
         return;
     }
-    if (!pod_tokens_ready(pod)) {
+    bool tokens = pod_tokens_ready(pod);
+    if (!tokens && pod_tokens_out_of_reach(pod)) {
+        log_warn("node", "pod %s/%s: begins without what only the server has: %s", pod->namespace, pod->name,
+                 pod->token_problem);
+    } else if (!tokens) {
         try_again(pod); /* the answer brings it forward */
         if (pod->token_problem) {
             err_set(&err, ERR_UNAVAILABLE, "%s", pod->token_problem);

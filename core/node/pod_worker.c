@@ -99,6 +99,8 @@ void pod_describe(const struct pod *pod, struct plan_pod *view, struct plan_cont
     };
     for (size_t i = 0; i < pod->n_containers; i++)
         containers[i] = pod->containers[i].plan;
+    if (pod->n_containers && !view->unknown && pod_plan_outcome(view) != PLAN_OPEN)
+        view->terminal = true;
 }
 
 static void begin(struct pod *pod, const struct plan_action *action)
@@ -152,11 +154,19 @@ static void forget(struct pod *pod)
     struct node *node = pod->node;
     node_disk_remove(pod);
     node_services_pod(node->services, pod);
-    if (pod->address.s_addr && node->ipam)
+    if (pod->address.s_addr && !pod->address_left && node->ipam)
         ipam_release(node->ipam, pod->address);
     map_take(&node->pods, pod->uid);
     pod_close(pod);
     node_check_left(node);
+}
+
+/* No node sends it anything any more: it stands in no slice, and all have followed. */
+static bool is_left_alone(const struct pod *pod)
+{
+    const struct node *node = pod->node;
+    return node->synced && !node_slices_hold(node, pod) &&
+           (pod->left_slices_at == 0 || node->drain_revision >= pod->left_slices_at);
 }
 
 /* Deletion was seen: from now on it waits until no node sends it traffic, but not for long. */
@@ -167,11 +177,19 @@ static void watch_drain(struct pod *pod)
         return;
     if (!pod->drain_until)
         pod->drain_until = node_now(node) + DRAIN_MS;
-    if (!node->synced)
-        return; /* which slices hold it is not known yet */
-    bool held = node_slices_hold(node, pod);
-    if (!held && (pod->left_slices_at == 0 || node->drain_revision >= pod->left_slices_at))
-        pod->drained = true;
+    pod->drained = is_left_alone(pod);
+}
+
+/* Succeeded or Failed: its address is for others as soon as nothing has it any more. */
+static void leave_address(struct pod *pod)
+{
+    bool up = pod->sandbox_exists && pod->sandbox_state == RUNTIME_RUNNING;
+    if (!pod->phase || !pod->address.s_addr || pod->address_left || !pod->node->ipam)
+        return;
+    if (pod->attached || up || pod->sandbox_busy || !is_left_alone(pod))
+        return;
+    ipam_release(pod->node->ipam, pod->address);
+    pod->address_left = true;
 }
 
 void pod_fail(struct pod *pod, const char *type, const char *reason, const char *message)
@@ -189,21 +207,15 @@ static void decide_outcome(struct pod *pod, const struct plan_pod *view)
 {
     if (pod->phase || view->unknown || view->n_containers == 0)
         return;
-    if (view->deadline_at && view->deadline_at <= view->now && !view->deleting)
+    enum plan_outcome outcome = pod_plan_outcome(view);
+    if (outcome == PLAN_OPEN && view->deadline_at && view->deadline_at <= view->now && !view->deleting)
         pod_fail(pod, "Normal", "DeadlineExceeded",
                  "Pod was active on the node longer than the specified deadline");
-    if (pod->end_reason) {
-        if (!pod_plan_quiet(view))
-            return;
-        pod->phase = mem_strdup("Failed");
-        if (str_eq(pod->end_reason, "Evicted"))
-            pod_usage_empty(pod);
-        return;
-    }
-    enum plan_outcome outcome = pod_plan_outcome(view);
-    if (outcome == PLAN_OPEN)
-        return;
-    pod->phase = mem_strdup(outcome == PLAN_SUCCEEDED ? "Succeeded" : "Failed");
+    if ((outcome == PLAN_OPEN && !pod->end_reason) || !pod_plan_quiet(view))
+        return; /* sidecars have their time too */
+    pod->phase = mem_strdup(outcome == PLAN_SUCCEEDED && !pod->end_reason ? "Succeeded" : "Failed");
+    if (str_eq(pod->end_reason, "Evicted"))
+        pod_usage_empty(pod);
     node_services_pod(pod->node->services, pod);
 }
 
@@ -227,7 +239,8 @@ static void look(struct pod *pod)
     struct plan_pod view;
     pod_describe(pod, &view, containers);
     decide_outcome(pod, &view);
-    view.terminal = pod->phase || pod->end_reason;
+    view.terminal |= pod->phase || pod->end_reason;
+    leave_address(pod);
     int64_t wake;
     size_t count = pod_plan(&view, actions, &wake);
     for (size_t i = 0; i < count; i++) {

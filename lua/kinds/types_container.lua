@@ -200,7 +200,7 @@ return {
       type = "object", message = "core.v1.Lifecycle", description = "Actions at the start and the end of a container.",
       properties = {
         postStart = { ref = "LifecycleHandler", description = "Right after the start; no probe runs and the container is not ready before it has ended; if it fails, the container is killed." },
-        preStop = { ref = "LifecycleHandler", description = "Before the stop signal; counts against the grace period." },
+        preStop = { ref = "LifecycleHandler", description = "Before the stop signal; counts against the grace period, but two seconds are left after the signal." },
         stopSignal = { type = "string", description = "Signal that asks the container to end, instead of the image's.", enum = {
           "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE",
           "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ",

@@ -38,6 +38,10 @@ struct server {
     struct stream_out *stream; /* the agent's, or NULL */
     bool refuse_batches;
     bool refuse_tokens;
+    bool conflict;     /* of every status that names the revision it was made from */
+    bool hold_batches; /* the next answer stays here until server_release */
+    struct http_exchange *held;
+    cJSON *held_answer;
     unsigned status_writes, deletes, beats, tokens;
     uint64_t applied;   /* as the Lease says */
     struct map reasons; /* of Events seen */
@@ -151,6 +155,27 @@ static void serve_stream(struct world *w, struct http_exchange *x)
     http_stream(x, 200, "application/json", NULL, 0, &ops, w);
 }
 
+/* What a finalizer holds is only marked. */
+static void server_delete(struct server *s, const char *resource, const cJSON *present)
+{
+    if (!json_at(present, "metadata.finalizers[0]")) {
+        server_drop(s, resource, json_string_or(present, "metadata.namespace", ""),
+                    json_string_or(present, "metadata.name", ""));
+        return;
+    }
+    if (json_int(present, "metadata.deletionGracePeriodSeconds", -1) == 0)
+        return;
+    cJSON *object = json_copy(present);
+    json_set_int(json_get(object, "metadata"), "deletionGracePeriodSeconds", 0);
+    server_put(s, resource, object);
+}
+
+static bool conflicts(const struct server *s, const cJSON *step, const cJSON *present)
+{
+    const char *revision = json_string(step, "resourceVersion");
+    return revision && (s->conflict || !str_eq(revision, json_string(present, "metadata.resourceVersion")));
+}
+
 static cJSON *step_result(struct world *w, const cJSON *step)
 {
     struct server *s = &w->server;
@@ -174,6 +199,8 @@ static cJSON *step_result(struct world *w, const cJSON *step)
     } else if (json_string(step, "uid") &&
                !str_eq(json_string(step, "uid"), json_string(present, "metadata.uid"))) {
         code = 409;
+    } else if (conflicts(s, step, present)) {
+        code = 409;
     } else if (str_eq(verb, "status")) {
         s->status_writes += str_eq(resource, "pods");
         cJSON *object = json_copy(present);
@@ -181,7 +208,7 @@ static cJSON *step_result(struct world *w, const cJSON *step)
         server_put(s, resource, object);
     } else if (str_eq(verb, "delete")) {
         s->deletes++;
-        server_drop(s, resource, namespace, name);
+        server_delete(s, resource, present);
     }
     json_set_int(result, "code", code);
     if (code >= 400) {
@@ -214,6 +241,11 @@ static void serve(void *arg, struct http_exchange *x)
         cJSON *answer = cJSON_CreateObject(), *results = json_ensure_array(answer, "results");
         json_each (step, json_get(body, "steps"))
             json_push(results, step_result(w, step));
+        if (w->server.hold_batches && !w->server.held) {
+            w->server.held = x;
+            w->server.held_answer = answer;
+            return;
+        }
         respond_json(x, 200, answer);
     } else if (str_eq(path, "/api/v1/namespaces/default/serviceaccounts/default/token") &&
                !w->server.refuse_tokens && str_eq(json_string(body, "spec.boundObjectRef.uid"), "uid-p")) {
@@ -234,6 +266,13 @@ static void serve(void *arg, struct http_exchange *x)
     } else {
         respond_json(x, 404, cJSON_CreateObject());
     }
+}
+
+static inline void server_release(struct server *s)
+{
+    s->hold_batches = false;
+    if (s->held)
+        respond_json(steal(&s->held), 200, steal(&s->held_answer));
 }
 
 /* ---- the world ---- */

@@ -232,8 +232,11 @@ static void test_end(void **state UNUSED)
     view.containers[0].pre_stop_begun = view.containers[0].pre_stop_running = true;
     view.containers[0].stop_at = 2000;
     expect(&view, "");
-    view.pod.now = 2000; /* the deadline comes whatever the hook does */
+    view.pod.now = 2000; /* the deadline comes whatever the hook does, and the application is asked first */
+    expect(&view, "send the signal 0");
+    view.containers[0].signalled = true;
     expect(&view, "kill 0");
+    view.containers[0].signalled = false;
     view.pod.now = 1500;
     view.containers[0].pre_stop_running = false;
     expect(&view, "send the signal 0");
@@ -280,6 +283,17 @@ static void test_end_during_a_pull(void **state UNUSED)
     view.pod.deleting = false;
     view.pod.sandbox_state = RUNTIME_EXITED; /* made anew meanwhile */
     expect(&view, "detach network");
+}
+
+/* Without a grace period there is no time for a hook either. */
+static void test_end_at_once(void **state UNUSED)
+{
+    struct view view = prepared(1);
+    set_running(&view.containers[0]);
+    view.containers[0].has_pre_stop = true;
+    view.pod.deleting = view.pod.drained = true;
+    view.pod.grace_ms = 0;
+    expect(&view, "kill 0");
 }
 
 /* Nothing of it runs, but its address is still sent to. */
@@ -406,6 +420,7 @@ int main(void)
                                        cmocka_unit_test(test_init),
                                        cmocka_unit_test(test_sandbox_died),
                                        cmocka_unit_test(test_end),
+                                       cmocka_unit_test(test_end_at_once),
                                        cmocka_unit_test(test_gone),
                                        cmocka_unit_test(test_end_during_a_pull),
                                        cmocka_unit_test(test_end_of_a_crashed_pod),

@@ -692,6 +692,16 @@ static char *read_in_volume(struct world *w, const char *path)
     return text;
 }
 
+static void expect_in_volume(struct world *w, const char *path, const char *wanted)
+{
+    auto_free char *text = read_in_volume(w, path);
+    assert_string_equal(text ? text : "(absent)", wanted);
+}
+
+#define TOKEN_POD                                                                                            \
+    "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}],\"volumes\":[{\"name\":\"t\",\"projected\":{"    \
+    "\"sources\":[{\"serviceAccountToken\":{\"path\":\"token\",\"expirationSeconds\":600}}]}}]}"
+
 /* A token is there before the container starts, is renewed before it ends, and stays while the server
  * refuses. */
 static void test_token(void **state UNUSED)
@@ -699,10 +709,7 @@ static void test_token(void **state UNUSED)
     struct world w;
     world_begin(&w, 21);
     w.server.refuse_tokens = true;
-    put_pod(
-        &w, "p",
-        "{\"containers\":[{\"name\":\"c\",\"image\":\"app:1\"}],\"volumes\":[{\"name\":\"t\",\"projected\":{"
-        "\"sources\":[{\"serviceAccountToken\":{\"path\":\"token\",\"expirationSeconds\":600}}]}}]}");
+    put_pod(&w, "p", TOKEN_POD);
     run_ms(&w, 3000);
     assert_false(runs(&w, "p", "c"));
     assert_true(saw_event(&w, "FailedMount"));
@@ -730,17 +737,42 @@ static void test_token(void **state UNUSED)
     world_end(&w);
 }
 
+/* The server is away when an agent begins: the token that lies there stays, and after a time without power
+ * the pod begins without one, which comes with the server. */
+static void test_token_without_server(void **state UNUSED)
+{
+    struct world w;
+    world_begin(&w, 24);
+    put_pod(&w, "p", TOKEN_POD);
+    run_ms(&w, 2000);
+    http_local_client_cut(w.http, true);
+    kill_agent(&w);
+    assert_true(fake_machine_kill(w.machine, fake_machine_find(w.machine, "p", "c")->name, 1, false));
+    start_agent(&w);
+    run_ms(&w, 4000); /* the server may begin with the agent */
+    assert_false(runs(&w, "p", "c"));
+    run_ms(&w, 4000);
+    assert_true(runs(&w, "p", "c"));
+    expect_in_volume(&w, "t/token", "token-1");
+    kill_agent(&w);
+    fake_machine_reboot(w.machine);
+    auto_free char *volume = mem_printf("%s/volumes/uid-p/v/t", w.directory);
+    assert_int_equal(file_remove_tree(volume, NULL), 0); /* it was in memory */
+    start_agent(&w);
+    run_ms(&w, 8000);
+    assert_true(runs(&w, "p", "c"));
+    expect_in_volume(&w, "t/token", "(absent)");
+    http_local_client_cut(w.http, false);
+    run_ms(&w, 10000);
+    expect_in_volume(&w, "t/token", "token-2");
+    world_end(&w);
+}
+
 static void put_map(struct world *w, const char *data)
 {
     auto_free char *text = mem_printf(
         "{\"metadata\":{\"name\":\"m\",\"namespace\":\"default\",\"uid\":\"u\"},\"data\":%s}", data);
     put_json(w, "configmaps", text);
-}
-
-static void expect_in_volume(struct world *w, const char *path, const char *wanted)
-{
-    auto_free char *text = read_in_volume(w, path);
-    assert_string_equal(text ? text : "(absent)", wanted);
 }
 
 /* A change that could not be written is tried again while the containers run; and an agent that was killed
@@ -926,6 +958,7 @@ int main(void)
     json_init();
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_start),
                                        cmocka_unit_test(test_token),
+                                       cmocka_unit_test(test_token_without_server),
                                        cmocka_unit_test(test_config_volume),
                                        cmocka_unit_test(test_hanging_files),
                                        cmocka_unit_test(test_slow_pull),
