@@ -1,7 +1,8 @@
 /*
  * How a new machine becomes a node, and how tokens are made. A join token is a Secret bootstrap-token-ID in
  * kube-system, as in Kubernetes; `usage-reusable` lets it serve more than once, otherwise it is marked used
- * by a write that expects the revision which was checked, so that of two machines only one gets in.
+ * by a write that expects the revision which was checked, so that of two machines only one gets in. A machine
+ * that lost the answer asks again with the same key, which the mark names, and gets it.
  */
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -123,7 +124,7 @@ void handle_join_token(struct call *call)
 
 struct joining {
     struct call *call;
-    char *name, *certificate;
+    char *name, *certificate, *holder;
     bool renews;
 };
 
@@ -131,6 +132,7 @@ static void joining_free(struct joining *joining)
 {
     free(joining->name);
     free(joining->certificate);
+    free(joining->holder);
     free(joining);
 }
 
@@ -202,9 +204,10 @@ static bool secret_says(const cJSON *secret, const char *key)
     return str_eq(value, "true");
 }
 
-/* Checks the token against its Secret, which is left in *secret (NULL: there is none). */
-static int check_token(struct api *api, const char *text, cJSON **secret, uint64_t *revision,
-                       char **secret_name, struct err **err)
+/* Checks the token against its Secret, which is left in *secret (NULL: there is none). *again: it was used by
+ * this very holder. */
+static int check_token(struct api *api, const char *text, const char *holder, cJSON **secret,
+                       uint64_t *revision, char **secret_name, bool *again, struct err **err)
 {
     struct auth_join_token token = {0};
     if (auth_join_token_parse(text, &token, err) < 0)
@@ -227,7 +230,9 @@ static int check_token(struct api *api, const char *text, cJSON **secret, uint64
     if (is_token && value) {
         auth_secret_hash(value, hash);
         record.secret_hash = hash;
-        record.used = secret_says(*secret, "used");
+        auto_free char *used_by = secret_value(*secret, "used-by");
+        *again = secret_says(*secret, "used") && holder && str_eq(used_by, holder);
+        record.used = secret_says(*secret, "used") && !*again;
         if (expires && time_parse(expires, &record.expires_wall_ns, err) < 0)
             return err_wrap(err, "the expiration of this join token cannot be read");
     }
@@ -282,6 +287,14 @@ static int check_name(const char *name, const cJSON *secret, struct err **err)
     return 0;
 }
 
+/* Who asks, as the mark on a token names it: the node and its key. NULL: not to be told; sign says why. */
+static char *holder_of(const cJSON *body, const char *name)
+{
+    char key[AUTH_FINGERPRINT];
+    const char *csr = json_string(body, "csr");
+    return name && csr && auth_csr_key(csr, key, NULL) == 0 ? mem_printf("%s %s", name, key) : NULL;
+}
+
 static int mark_used(struct joining *joining, const char *secret_name, uint64_t revision, struct err **err)
 {
     struct api *api = joining->call->api;
@@ -292,7 +305,9 @@ static int mark_used(struct joining *joining, const char *secret_name, uint64_t 
     op->body = cJSON_CreateObject();
     op->patch_type = BODY_MERGE;
     op->expect_revision = revision;
-    json_set_string(json_ensure_object(op->body, "stringData"), "used", "true");
+    cJSON *marks = json_ensure_object(op->body, "stringData");
+    json_set_string(marks, "used", "true");
+    json_set_string(marks, "used-by", joining->holder);
     op->finished = on_token_used;
     op->arg = joining;
     op_run(op);
@@ -430,13 +445,14 @@ static int join(struct call *call, const cJSON *body, struct err **err)
     const char *bearer = request_bearer(call->request), *name = json_string(body, "name");
     const char *text = bearer ? bearer : json_string(body, "token");
     auto_json secret = NULL;
-    auto_free char *secret_name = NULL;
+    auto_free char *secret_name = NULL, *holder = holder_of(body, name);
     uint64_t revision = 0;
+    bool again = false;
     if (renews(call, name))
         return renew(call, body, name, err);
     if (str_empty(text))
         return err_set(err, ERR_UNAUTHORIZED, "a join token is required: Authorization: Bearer ID.SECRET");
-    if (check_token(api, text, &secret, &revision, &secret_name, err) < 0 ||
+    if (check_token(api, text, holder, &secret, &revision, &secret_name, &again, err) < 0 ||
         check_name(name, secret, err) < 0)
         return -1;
     auto_free char *certificate = NULL;
@@ -446,7 +462,8 @@ static int join(struct call *call, const cJSON *body, struct err **err)
     joining->call = call;
     joining->name = mem_strdup(name);
     joining->certificate = steal(&certificate);
-    if (secret_says(secret, "usage-reusable")) {
+    joining->holder = steal(&holder);
+    if (again || secret_says(secret, "usage-reusable")) {
         joined(joining);
         return 0;
     }

@@ -65,7 +65,9 @@ int auth_ca_keep(struct auth_ca *ca, const char *directory, const char *name,
  * when it is malformed, its own signature is wrong, or the key is weak. */
 int auth_ca_sign_csr(struct auth_ca *ca, const char *csr_pem, const struct auth_subject *subject,
                      char **certificate_pem, struct err **err);
-/* Node side: a new key and a request with that common name. */
+/* The SHA-256 of a request's public key in hex: the same for every request with that key. */
+int auth_csr_key(const char *csr_pem, char out[AUTH_FINGERPRINT], struct err **err);
+/* Node side: a request with that common name, for the key in *key_pem or, if that is NULL, for a new one. */
 int auth_key_and_csr(const char *common_name, char **key_pem, char **csr_pem, struct err **err);
 /* Wall time at which the first certificate ends; ERR_INVALID. */
 int auth_pem_expiry(const char *pem, int64_t *wall_ns, struct err **err);

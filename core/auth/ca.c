@@ -324,10 +324,40 @@ int auth_ca_sign_csr(struct auth_ca *ca, const char *csr_pem, const struct auth_
     return 0;
 }
 
+int auth_csr_key(const char *csr_pem, char out[AUTH_FINGERPRINT], struct err **err)
+{
+    gnutls_x509_crq_t request;
+    gnutls_datum_t datum = auth_datum(csr_pem);
+    unsigned char digest[32];
+    size_t len = sizeof digest;
+    must(gnutls_x509_crq_init(&request) == 0);
+    int rc = datum.size > AUTH_FILE_MAX ? GNUTLS_E_INVALID_REQUEST
+                                        : gnutls_x509_crq_import(request, &datum, GNUTLS_X509_FMT_PEM);
+    if (rc == 0)
+        rc = gnutls_x509_crq_get_key_id(request, GNUTLS_KEYID_USE_SHA256, digest, &len);
+    gnutls_x509_crq_deinit(request);
+    if (rc < 0)
+        return auth_gnutls_error(err, ERR_BAD_REQUEST, rc, "reading a certificate request");
+    auto_free char *hex = str_hex(digest, len);
+    memcpy(out, hex, AUTH_FINGERPRINT);
+    return 0;
+}
+
+static int read_key(const char *pem, gnutls_x509_privkey_t *key, struct err **err)
+{
+    gnutls_datum_t datum = auth_datum(pem);
+    must(gnutls_x509_privkey_init(key) == 0);
+    int rc = gnutls_x509_privkey_import2(*key, &datum, GNUTLS_X509_FMT_PEM, NULL, 0);
+    if (rc == 0)
+        return 0;
+    gnutls_x509_privkey_deinit(*key);
+    return auth_gnutls_error(err, ERR_INVALID, rc, "reading a key");
+}
+
 int auth_key_and_csr(const char *common_name, char **key_pem, char **csr_pem, struct err **err)
 {
     gnutls_x509_privkey_t key = NULL;
-    if (new_key(&key, err) < 0)
+    if ((*key_pem ? read_key(*key_pem, &key, err) : new_key(&key, err)) < 0)
         return -1;
     gnutls_x509_crq_t request;
     gnutls_datum_t out = {0};
@@ -344,7 +374,8 @@ int auth_key_and_csr(const char *common_name, char **key_pem, char **csr_pem, st
         rc = gnutls_x509_crq_export2(request, GNUTLS_X509_FMT_PEM, &out);
     if (rc == 0) {
         *csr_pem = auth_take_datum(&out);
-        *key_pem = key_text(key);
+        if (!*key_pem)
+            *key_pem = key_text(key);
     }
     gnutls_x509_crq_deinit(request);
     gnutls_x509_privkey_deinit(key);

@@ -176,13 +176,20 @@ static int read_answer(const struct http_response *response, struct node_identit
     return 0;
 }
 
-/* identity->ca_pem is there; fills in the rest. client: who asks, base_url and ca_pem are filled in. */
-static int exchange(const struct node_join_options *options, struct http_client_options *client, bool patient,
-                    struct node_identity *identity, struct err **err)
+/* identity->ca_pem is there; fills in the rest. client: who asks, base_url and ca_pem are filled in.
+ * join_key: where the key lies while a machine joins, which has time; NULL: a certificate is renewed. The key
+ * is kept before it is used: a one-time token that was spent on an answer that was lost serves the same key
+ * again. */
+static int exchange(const struct node_join_options *options, struct http_client_options *client,
+                    const char *join_key, struct node_identity *identity, struct err **err)
 {
     auto_free char *user = mem_printf(AUTH_NODE_PREFIX "%s", options->name);
     auto_free char *csr = NULL;
+    if (join_key && file_exists(join_key) && !(identity->key_pem = process_read(join_key, err)))
+        return -1;
     if (auth_key_and_csr(user, &identity->key_pem, &csr, err) < 0)
+        return err_wrap(err, "%s", join_key ? join_key : "a new key");
+    if (join_key && file_write_durable(join_key, identity->key_pem, strlen(identity->key_pem), 0600, err) < 0)
         return -1;
     auto_json body = cJSON_CreateObject();
     json_set_string(body, "name", options->name);
@@ -196,9 +203,9 @@ static int exchange(const struct node_join_options *options, struct http_client_
                                    .content_type = "application/json",
                                    .body = text,
                                    .body_len = strlen(text),
-                                   .timeout_ms = patient ? 10000 : RENEW_MS};
+                                   .timeout_ms = join_key ? 10000 : RENEW_MS};
     struct http_response *response =
-        patient ? ask(client, &call, err) : http_client_call_blocking(client, &call, err);
+        join_key ? ask(client, &call, err) : http_client_call_blocking(client, &call, err);
     if (!response)
         return -1;
     int result = read_answer(response, identity, err);
@@ -207,7 +214,7 @@ static int exchange(const struct node_join_options *options, struct http_client_
 }
 
 static int request_certificate(const struct node_join_options *options, const char *token_text,
-                               struct node_identity *identity, struct err **err)
+                               const char *join_key, struct node_identity *identity, struct err **err)
 {
     struct auth_join_token token;
     if (auth_join_token_parse(token_text, &token, err) < 0)
@@ -219,7 +226,7 @@ static int request_certificate(const struct node_join_options *options, const ch
                        "the CA certificate is not the one that the join token was made for");
     auto_free char *bearer = mem_printf("%s.%s", token.id, token.secret);
     struct http_client_options client = {.bearer_token = bearer};
-    return exchange(options, &client, true, identity, err);
+    return exchange(options, &client, join_key, identity, err);
 }
 
 /* Key and certificate change together: a SIGKILL leaves the old pair or the new one. */
@@ -240,7 +247,7 @@ static int renew(const struct node_join_options *options, const char *pki, struc
     struct node_identity next = {.ca_pem = mem_strdup(identity->ca_pem)};
     struct http_client_options client = {.certificate_pem = identity->certificate_pem,
                                          .key_pem = identity->key_pem};
-    if (exchange(options, &client, false, &next, err) < 0 || replace(pki, &next, err) < 0) {
+    if (exchange(options, &client, NULL, &next, err) < 0 || replace(pki, &next, err) < 0) {
         node_identity_fini(&next);
         return err_wrap(err, "renewing the certificate");
     }
@@ -284,9 +291,11 @@ int node_join(const struct node_join_options *options, struct node_identity *ide
     auto_free char *token = find_token(options, ended, err);
     if (!token)
         return -1;
+    auto_free char *join_key = file_join(pki, "join.key");
     identity->ca_pem = options->ca ? process_read(options->ca, err) : shown_ca(options->server, token, err);
-    if (identity->ca_pem && request_certificate(options, token, identity, err) == 0 &&
-        save(pki, identity, err) == 0) {
+    if (identity->ca_pem && file_make_dirs(pki, 0700, err) == 0 &&
+        request_certificate(options, token, join_key, identity, err) == 0 && save(pki, identity, err) == 0) {
+        file_remove_tree(join_key, NULL); /* left behind, it would only serve again */
         log_info("node", "joined as %s", options->name);
         return auth_pem_renewal(identity->certificate_pem, &identity->renew_ns, err);
     }

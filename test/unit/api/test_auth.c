@@ -601,6 +601,28 @@ static void test_join_once(void **state)
     assert_non_null(strstr(text_at(&again, "message"), "used"));
 }
 
+/* The answer was lost: the machine asks again with the same key. Nobody else gets in with the spent token. */
+static void test_join_again_with_the_same_key(void **state)
+{
+    struct world *w = *state;
+    auto_free char *token = make_token(w, "{'ttlSeconds':60}"), *body = join_body("n1");
+    auto_reply lost = ask_as(w, NULL, NULL, token, "POST", JOIN, body);
+    assert_int_equal(lost.status, 201);
+    auto_reply again = ask_as(w, NULL, NULL, token, "POST", JOIN, body);
+    assert_int_equal(again.status, 201);
+    assert_true(str_starts(text_at(&again, "certificate"), "-----BEGIN CERTIFICATE-----"));
+    auto_reply other_key = join_with(w, token, "n1");
+    assert_int_equal(other_key.status, 401);
+    auto_json renamed = json_parse(body, strlen(body), NULL);
+    json_set_string(renamed, "name", "n2");
+    auto_free char *other_name = json_print(renamed);
+    auto_reply second = ask_as(w, NULL, NULL, token, "POST", JOIN, other_name);
+    assert_int_equal(second.status, 401);
+    loop_run_until(w->loop, loop_now_ms(w->loop) + 61000);
+    auto_reply late = ask_as(w, NULL, NULL, token, "POST", JOIN, body);
+    assert_int_equal(late.status, 401);
+}
+
 static void test_join_refused(void **state)
 {
     struct world *w = *state;
@@ -726,6 +748,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_local_reviews, setup, teardown),
         cmocka_unit_test_setup_teardown(test_node_sees_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_join_again_with_the_same_key, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_reusable, setup, teardown),
         cmocka_unit_test_setup_teardown(test_renewal, setup, teardown),

@@ -183,6 +183,18 @@ static void requests_are_signed_for_whom_the_caller_says(void **state)
     gnutls_x509_crt_deinit(crt);
     assert_string_equal(name, "system:node:n1");
 
+    char first[AUTH_FINGERPRINT], second[AUTH_FINGERPRINT];
+    auto_free char *csr_again = NULL, *same_key = mem_strdup(key), *other_key = NULL, *other_csr = NULL;
+    assert_int_equal(auth_key_and_csr("system:node:n1", &key, &csr_again, NULL), 0); /* with the same key */
+    assert_string_equal(key, same_key);
+    assert_int_equal(auth_csr_key(csr, first, NULL), 0);
+    assert_int_equal(auth_csr_key(csr_again, second, NULL), 0);
+    assert_string_equal(first, second);
+    assert_int_equal(auth_key_and_csr("system:node:n1", &other_key, &other_csr, NULL), 0);
+    assert_int_equal(auth_csr_key(other_csr, second, NULL), 0);
+    assert_string_not_equal(first, second);
+    assert_int_equal(auth_csr_key("", second, NULL), -1);
+
     char *none = NULL;
     char *broken = strstr(csr, "\n") + 40;
     *broken = *broken == 'A' ? 'B' : 'A';
