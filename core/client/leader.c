@@ -2,7 +2,8 @@
  * Leader election on a Lease: whoever holds it renews it every third of its duration; others take it over
  * only after they have themselves watched it unchanged for a whole duration by their own monotonic clock
  * (contract 10). A holder that cannot renew for two thirds of the duration stops leading before anybody else
- * may begin.
+ * may begin. The Lease is gone after a restart of the server: whoever saw another hold it waits for the same
+ * duration, while the holder writes it again.
  */
 #include "base/log.h"
 #include "client/client_private.h"
@@ -20,6 +21,7 @@ struct leader {
     int64_t renewed_ms; /* last time our own write succeeded */
     char *seen_version; /* resourceVersion of the Lease as last seen … */
     int64_t seen_ms;    /* … since when unchanged */
+    bool by_other;      /* another held it when it was last seen */
     int64_t sent_ms;
 };
 
@@ -63,6 +65,7 @@ static void on_written(void *arg, cJSON *object, struct err *err)
         free(leader->seen_version);
         leader->seen_version = mem_strdup(json_string(owned, "metadata.resourceVersion"));
         leader->seen_ms = leader->sent_ms;
+        leader->by_other = false;
         if (!leader->freed)
             set_leading(leader, true);
     } else if (err_code(err) == ERR_CONFLICT || err_code(err) == ERR_ALREADY_EXISTS) {
@@ -100,16 +103,13 @@ static void write_lease(struct leader *leader, const cJSON *present)
 static void on_read(void *arg, cJSON *object, struct err *err)
 {
     struct leader *leader = arg;
-    auto_json lease = object;
+    auto_json answer = object;
+    const cJSON *lease = err ? NULL : answer;
     if (leader->freed || (err && err_code(err) != ERR_NOT_FOUND)) {
         finish_turn(leader, leader->duration_ms / 10);
         return;
     }
     int64_t now = loop_now_ms(leader->client->loop);
-    if (err) {
-        write_lease(leader, NULL);
-        return;
-    }
     const char *version = json_string_or(lease, "metadata.resourceVersion", "");
     if (!str_eq(version, leader->seen_version)) {
         free(leader->seen_version);
@@ -117,8 +117,9 @@ static void on_read(void *arg, cJSON *object, struct err *err)
         leader->seen_ms = now;
     }
     const char *holder = json_string_or(lease, "spec.holderIdentity", "");
-    if (str_empty(holder) || str_eq(holder, leader->identity) ||
-        now - leader->seen_ms >= leader->duration_ms) {
+    if (lease)
+        leader->by_other = !str_empty(holder) && !str_eq(holder, leader->identity);
+    if (!leader->by_other || now - leader->seen_ms >= leader->duration_ms) {
         write_lease(leader, lease);
         return;
     }

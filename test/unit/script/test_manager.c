@@ -2,6 +2,8 @@
  * The manager with the real API server on a real store, in one process under a virtual clock: objects in,
  * decisions out.
  */
+#include "client/client.h"
+
 #include "manager_test.h"
 
 static void test_binds(void **state UNUSED)
@@ -297,6 +299,42 @@ static void test_namespace_waits_for_its_last_object(void **state UNUSED)
     assert_int_equal(let_go.status, 200);
     pass(cluster, 0.1);
     expect(cluster->api, 404, "GET", OLD, NULL);
+}
+
+static void on_leading(void *arg, bool leading)
+{
+    *(bool *)arg = leading;
+}
+
+/* The manager's Lease is gone when the server starts again: the other one does not lead beside the holder. */
+static void test_lease_is_gone(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(only_scheduler);
+    struct client *client = client_new(cluster->api->loop, cluster->http, &cluster->api->random);
+    bool first_leads = false, second_leads = false;
+    struct leader *first =
+        leader_new(client, &(struct leader_options){
+                               .name = "l", .identity = "a", .on_leading = on_leading, .arg = &first_leads});
+    pass(cluster, 1);
+    struct leader *second =
+        leader_new(client, &(struct leader_options){
+                               .name = "l", .identity = "b", .on_leading = on_leading, .arg = &second_leads});
+    for (int i = 0; i < 4; i++) {
+        pass(cluster, 5.4);
+        expect(cluster->api, 200, "DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/l",
+               NULL);
+        for (int tenths = 0; tenths < 60; tenths++) {
+            pass(cluster, 0.1);
+            assert_true(first_leads && !second_leads);
+        }
+    }
+    leader_free(first);
+    expect(cluster->api, 200, "DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/l", NULL);
+    pass(cluster, 20);
+    assert_true(second_leads);
+    leader_free(second);
+    pass(cluster, 1);
+    client_free(client);
     cluster_free(cluster);
 }
 
@@ -312,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_deployment_becomes_placed_pods),
         cmocka_unit_test(test_labels_of_bound_pods),
         cmocka_unit_test(test_namespace_waits_for_its_last_object),
+        cmocka_unit_test(test_lease_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
