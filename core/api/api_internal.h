@@ -43,6 +43,7 @@ struct api {
     struct api_repl *repl;
     atomic_size_t list_bytes; /* of answers to LIST that are being sent */
     size_t list_bytes_max;
+    atomic_uint kinds_epoch;  /* moves when a resource comes that was not there (api_kinds.c) */
     const char **node_shared; /* resources that every node streams as a whole, NULL-terminated */
 };
 
@@ -373,6 +374,7 @@ struct stream_due { /* inside a stream; wakes its exchange at a time */
 };
 void streams_add(struct api_streams *streams, struct stream_due *due);
 void streams_set(struct api_streams *streams, struct stream_due *due, int64_t at_ms);
+void streams_wake_all(struct api_streams *streams);                       /* those that wait for their time */
 void streams_remove(struct api_streams *streams, struct stream_due *due); /* after it no wake is under way */
 
 /* ---- handlers ---- */

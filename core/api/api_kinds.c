@@ -56,10 +56,18 @@ static void add_crd(struct schema *schema, const char *text, size_t len)
                  json_string_or(crd, "metadata.name", ""), err_message(err));
 }
 
+/* The store commits nothing of the new resource before this is back: streams end in time. */
 void kinds_written(const struct op *op)
 {
-    if (str_eq(op->info->resource, CRD_RESOURCE) && !op->removed && op->bytes)
-        add_crd(op->api->schema, op->bytes->data, op->bytes->len);
+    struct api *api = op->api;
+    if (!str_eq(op->info->resource, CRD_RESOURCE) || op->removed || !op->bytes)
+        return;
+    bool known = schema_find_resource(api->schema, op->name) != NULL;
+    add_crd(api->schema, op->bytes->data, op->bytes->len);
+    if (known || !schema_find_resource(api->schema, op->name))
+        return;
+    atomic_fetch_add(&api->kinds_epoch, 1);
+    streams_wake_all(api->streams);
 }
 
 int kinds_load(struct api *api, struct err **err)
