@@ -300,6 +300,9 @@ cJSON *op_read(struct op *op, struct store_object *old,
                struct err **err);                  /* present object, parsed; also in *old */
 void kinds_written(const struct op *op);           /* a CustomResourceDefinition changes the registry */
 int kinds_load(struct api *api, struct err **err); /* those that the store holds */
+#define CRDS "customresourcedefinitions.apiextensions.k8s.io"
+void kinds_accept(const struct api *api, cJSON *crd); /* its status: what a client waits for */
+void kinds_check(struct api *api); /* the same for those that an earlier version has stored */
 
 /* Who owns which field (api_managers.c). Of an apply: the object that is to be made; what the stored one
  * becomes. Both note the set of fields in op->applied. Caller owns; NULL on failure. */

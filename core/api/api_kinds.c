@@ -1,14 +1,12 @@
 /*
  * CustomResourceDefinitions → kinds of the registry, at start and when one is written. A definition is handed
- * to core/schema in its own words; what that refuses is logged, and told in the object's conditions by the
- * controller. A deleted definition keeps its kind until the next start: its objects must stay readable while
- * they are removed.
+ * to core/schema in its own words: admission has made sure that it takes them, so a definition is established
+ * with its first write, and its status says so from the beginning.
  */
+#include <ctype.h>
 #include <string.h>
 
 #include "api/api_internal.h"
-
-#define CRD_RESOURCE "customresourcedefinitions.apiextensions.k8s.io"
 
 static void copy_member(cJSON *to, const char *name, const cJSON *value)
 {
@@ -60,7 +58,7 @@ static void add_crd(struct schema *schema, const char *text, size_t len)
 void kinds_written(const struct op *op)
 {
     struct api *api = op->api;
-    if (!str_eq(op->info->resource, CRD_RESOURCE) || op->removed || !op->bytes)
+    if (!str_eq(op->info->resource, CRDS) || op->removed || !op->bytes)
         return;
     bool known = schema_find_resource(api->schema, op->name) != NULL;
     add_crd(api->schema, op->bytes->data, op->bytes->len);
@@ -72,7 +70,7 @@ void kinds_written(const struct op *op)
 
 int kinds_load(struct api *api, struct err **err)
 {
-    auto_free char *prefix = store_key_prefix(CRD_RESOURCE, NULL);
+    auto_free char *prefix = store_key_prefix(CRDS, NULL);
     const struct store_list_request request = {.prefix = prefix};
     struct store_list list = {0};
     if (api->store->ops->list(api->store, &request, &list, err) < 0)
@@ -81,4 +79,91 @@ int kinds_load(struct api *api, struct err **err)
         add_crd(api->schema, list.objects[i].bytes->data, list.objects[i].bytes->len);
     store_list_fini(&list);
     return 0;
+}
+
+/* ---- status ---- */
+
+static void set_condition(const struct api *api, cJSON *status, const char *type, const char *reason,
+                          const char *message)
+{
+    cJSON *conditions = json_ensure_array(status, "conditions");
+    char now[TIME_TEXT];
+    json_each (present, conditions)
+        if (str_eq(json_string(present, "type"), type))
+            return;
+    time_print(api_wall(api), now);
+    cJSON *condition = json_push(conditions, cJSON_CreateObject());
+    json_set_string(condition, "type", type);
+    json_set_string(condition, "status", "True");
+    json_set_string(condition, "reason", reason);
+    json_set_string(condition, "message", message);
+    json_set_string(condition, "lastTransitionTime", now);
+}
+
+static cJSON *accepted_names(const cJSON *crd)
+{
+    cJSON *names = json_copy(json_at(crd, "spec.names"));
+    const char *kind = json_string_or(names, "kind", "");
+    auto_free char *list = mem_printf("%sList", kind), *singular = mem_strdup(kind);
+    for (char *letter = singular; *letter; letter++)
+        *letter = (char)tolower((unsigned char)*letter);
+    if (!json_string(names, "listKind"))
+        json_set_string(names, "listKind", list);
+    if (!json_string(names, "singular"))
+        json_set_string(names, "singular", singular);
+    return names;
+}
+
+static void add_stored_version(cJSON *status, const cJSON *crd)
+{
+    cJSON *stored = json_ensure_array(status, "storedVersions");
+    json_each (version, json_at(crd, "spec.versions")) {
+        const char *name = json_string(version, "name");
+        bool known = !name || !json_bool(version, "storage", false);
+        json_each (present, stored)
+            known = known || (cJSON_IsString(present) && str_eq(present->valuestring, name));
+        if (!known)
+            json_push_string(stored, name);
+    }
+}
+
+void kinds_accept(const struct api *api, cJSON *crd)
+{
+    cJSON *status = json_ensure_object(crd, "status");
+    if (!cJSON_IsObject(json_get(crd, "spec")) || !cJSON_IsObject(json_at(crd, "spec.names")))
+        return; /* a definition of tests, without a schema of its own */
+    set_condition(api, status, "NamesAccepted", "NoConflicts", "no conflicts found");
+    set_condition(api, status, "Established", "InitialNamesAccepted", "the initial names have been accepted");
+    json_set(status, "acceptedNames", accepted_names(crd));
+    add_stored_version(status, crd);
+}
+
+static void on_checked(struct op *op)
+{
+    if (op->error)
+        log_warn("api", "CustomResourceDefinition %s: %s", op->name, err_message(op->error));
+    op_free(op);
+}
+
+void kinds_check(struct api *api)
+{
+    const struct schema_kind *kind = schema_find_resource(api->schema, CRDS);
+    auto_free char *prefix = store_key_prefix(CRDS, NULL);
+    const struct store_list_request request = {.prefix = prefix};
+    struct store_list list = {0};
+    if (!kind || api->store->ops->list(api->store, &request, &list, NULL) < 0)
+        return; /* kinds_load has told */
+    for (size_t i = 0; i < list.count; i++) {
+        struct store_key_parts parts;
+        if (strstr(list.objects[i].bytes->data, "\"Established\"") ||
+            !store_key_split(list.objects[i].key, &parts))
+            continue;
+        auto_free char *name = mem_strndup(parts.name, parts.name_len);
+        struct op *op = op_new(api, OP_PATCH, kind, NULL, name); /* changes nothing: admission sees it */
+        op->patch_type = BODY_MERGE;
+        op->body = cJSON_CreateObject();
+        op->finished = on_checked;
+        op_run(op);
+    }
+    store_list_fini(&list);
 }

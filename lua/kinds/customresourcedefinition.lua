@@ -53,6 +53,8 @@ return {
       } },
       status = { type = "object", ["x-kubernetes-preserve-unknown-fields"] = true, description = "Present state.", properties = {
         conditions = { type = "list", mergeKey = "type", items = { ref = "Condition" }, description = "NamesAccepted, Established." },
+        acceptedNames = { type = "any", description = "Names that are in use." },
+        storedVersions = { type = "list", items = { type = "string" }, description = "Versions that objects were ever stored in." },
       } },
     },
   },

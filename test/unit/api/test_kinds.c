@@ -66,6 +66,47 @@ static void test_custom_kind(void **state)
     expect(w, 200, "GET", WIDGETS "/a", NULL);
 }
 
+/* kubectl wait and helm do not go on before the definition is established. */
+static void test_established(void **state)
+{
+    struct world *w = *state;
+    auto_reply made = ask(w, "POST", CRDS, WIDGET_CRD);
+    assert_int_equal(made.status, 201);
+    assert_at(made, "status.conditions[0].type", "NamesAccepted");
+    assert_at(made, "status.conditions[0].reason", "NoConflicts");
+    assert_at(made, "status.conditions[1].type", "Established");
+    assert_at(made, "status.conditions[1].status", "True");
+    assert_at(made, "status.conditions[1].reason", "InitialNamesAccepted");
+    assert_at(made, "status.acceptedNames.plural", "widgets");
+    assert_at(made, "status.acceptedNames.listKind", "WidgetList");
+    assert_at(made, "status.storedVersions[0]", "v1");
+    auto_reply more =
+        ask_type(w, "PATCH", CRDS "/widgets.example.com", "application/json-patch+json",
+                 "[{'op':'add','path':'/spec/versions/0','value':{'name':'v2','served':true,'storage':true,"
+                 "'schema':{'openAPIV3Schema':{'type':'object'}}}},"
+                 "{'op':'replace','path':'/spec/versions/1/storage','value':false}]");
+    assert_int_equal(more.status, 200);
+    assert_at(more, "status.storedVersions[0]", "v1");
+    assert_at(more, "status.storedVersions[1]", "v2");
+    assert_int_equal(cJSON_GetArraySize(json_at(more.json, "status.conditions")), 2);
+    auto_reply same = ask_type(w, "PATCH", CRDS "/widgets.example.com", "application/merge-patch+json", "{}");
+    assert_at(same, "metadata.resourceVersion", text_at(&more, "metadata.resourceVersion"));
+    /* one that an earlier server has stored */
+    auto_reply bare = ask_type(w, "PATCH", CRDS "/widgets.example.com/status", "application/merge-patch+json",
+                               "{'status':{'conditions':null,'storedVersions':null}}");
+    assert_int_equal(bare.status, 200);
+    assert_at(bare, "status.conditions[0].type", "(absent)");
+    world_close(w);
+    world_open(w);
+    bool ready = false;
+    api_bootstrap(w->api, on_bootstrapped, &ready);
+    settle(w);
+    assert_true(ready);
+    auto_reply again = ask(w, "GET", CRDS "/widgets.example.com", NULL);
+    assert_at(again, "status.conditions[1].type", "Established");
+    assert_at(again, "status.storedVersions[0]", "v2");
+}
+
 /* autoscaling/v1 is another form of what is stored as v2; what it cannot say comes through unharmed. */
 static void test_versions(void **state)
 {
@@ -209,6 +250,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_custom_kind, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_established, setup, teardown),
         cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rbac, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protobuf_body, setup, teardown),
