@@ -190,6 +190,9 @@ void selection_fini(struct selection *selection);
 /* Kind, apiVersion and metadata first; *revision_at is the gap. Without revision: no resourceVersion at all
  * (dry run). */
 void object_print(const cJSON *object, struct str *out, size_t *revision_at, bool with_revision);
+/* A stored object as one of that kind: bytes as they lie, but for the apiVersion of a custom kind. */
+void object_add_as(struct str *out, const struct schema_kind_info *info, const char *text, size_t len);
+struct bytes *object_bytes_as(const struct schema_kind_info *info, struct bytes *bytes); /* a reference */
 void object_add_partial(struct str *out, const cJSON *object, bool beta);
 /* "metadata":{…} of a list; remaining 0: not told. */
 void list_meta_add(struct str *out, uint64_t revision, const char *continue_token, uint64_t remaining);

@@ -87,7 +87,7 @@ static void add_object(struct watching *w, struct str *out, const struct watch_i
         auto_json object = json_parse_trusted(bytes->data, bytes->len);
         object_add_partial(out, object, w->beta);
     } else {
-        str_add_n(out, bytes->data, bytes->len);
+        object_add_as(out, w->info, bytes->data, bytes->len);
     }
 }
 

@@ -122,6 +122,7 @@ static void fill_info(struct schema_kind *kind)
     info->namespaced = strcmp(json_string(definition, "scope"), "Namespaced") == 0;
     info->is_volatile = json_bool(definition, "volatile", false);
     info->every_node = json_bool(definition, "everyNode", false) && !kind->custom;
+    info->custom = kind->custom;
     info->has_references = json_get(definition, "references") != NULL;
     info->read_only = json_bool(definition, "readOnly", false);
     info->sealed = json_bool(definition, "sealed", false);

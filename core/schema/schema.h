@@ -42,6 +42,7 @@ struct schema_kind_info { /* borrowed from the kind */
     const char *resource;                               /* store and error name: "pods", "deployments.apps" */
     const char *const *short_names, *const *categories; /* NULL-terminated */
     bool namespaced, is_volatile, every_node, has_references, read_only, sealed, has_status, has_scale;
+    bool custom; /* of a user's definition: may be served in several versions, which are the same object */
     uint16_t schema_version;
 };
 const struct schema_kind_info *schema_kind_info(const struct schema_kind *kind);

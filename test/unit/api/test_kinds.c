@@ -107,6 +107,49 @@ static void test_established(void **state)
     assert_at(again, "status.storedVersions[0]", "v2");
 }
 
+#define GADGETS(version) "/apis/example.com/" version "/namespaces/default/gadgets"
+#define ANY "'schema':{'openAPIV3Schema':{'type':'object','x-kubernetes-preserve-unknown-fields':true}}"
+
+/* The same objects in two versions: whoever asks sees and writes the one that he asks for. */
+static void test_two_versions(void **state)
+{
+    struct world *w = *state;
+    struct lines watch;
+    expect(w, 201, "POST", CRDS,
+           "{'metadata':{'name':'gadgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"
+           "'names':{'plural':'gadgets','kind':'Gadget'},'versions':["
+           "{'name':'v1beta1','served':true,'storage':true," ANY "},"
+           "{'name':'v1alpha1','served':true,'storage':false," ANY "},"
+           "{'name':'v2','served':true,'storage':false," ANY "}]}}");
+    auto_reply made = ask(w, "POST", GADGETS("v1beta1"), "{'metadata':{'name':'g'},'spec':{'size':1}}");
+    assert_at(made, "apiVersion", "example.com/v1beta1");
+    auto_reply got = ask(w, "GET", GADGETS("v2") "/g", NULL);
+    assert_at(got, "apiVersion", "example.com/v2");
+    assert_int_equal(json_int(got.json, "spec.size", 0), 1);
+    auto_reply list = ask(w, "GET", GADGETS("v2"), NULL);
+    assert_at(list, "items[0].apiVersion", "example.com/v2");
+    assert_at(list, "items[0].metadata.uid", text_at(&made, "metadata.uid"));
+    lines_open(w, w->client, &watch, GADGETS("v2") "?watch=true", NULL);
+    assert_non_null(strstr(str_c(&watch.text), "\"apiVersion\":\"example.com/v2\""));
+    lines_close(w, &watch);
+    auto_reply table = ask_accept(w, GADGETS("v2") "?includeObject=Object",
+                                  "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    assert_at(table, "rows[0].object.apiVersion", "example.com/v2");
+    auto_reply same = ask_type(w, "PATCH", GADGETS("v2") "/g", "application/merge-patch+json", "{}");
+    assert_int_equal(same.status, 200);
+    assert_at(same, "apiVersion", "example.com/v2");
+    assert_at(same, "metadata.resourceVersion", text_at(&made, "metadata.resourceVersion"));
+    expect(w, 200, "PUT", GADGETS("v2") "/g", got.text); /* read, written back */
+    auto_reply more =
+        ask_type(w, "PATCH", GADGETS("v1beta1") "/g", "application/merge-patch+json", "{'spec':{'size':2}}");
+    assert_int_equal(more.status, 200);
+    assert_at(more, "apiVersion", "example.com/v1beta1");
+    auto_reply groups = ask(w, "GET", "/apis/example.com", NULL);
+    assert_at(groups, "preferredVersion.groupVersion", "example.com/v2");
+    assert_at(groups, "versions[1].version", "v1beta1");
+    assert_at(groups, "versions[2].version", "v1alpha1");
+}
+
 /* autoscaling/v1 is another form of what is stored as v2; what it cannot say comes through unharmed. */
 static void test_versions(void **state)
 {
@@ -251,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_custom_kind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_established, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_two_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rbac, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protobuf_body, setup, teardown),
