@@ -218,8 +218,12 @@ static int volume_create(struct op *op UNUSED, cJSON *volume, struct err **err U
     return protect(volume, "kubernetes.io/pv-protection");
 }
 
-static int crd_create(struct op *op, cJSON *crd, struct err **err UNUSED)
+static int crd_create(struct op *op, cJSON *crd, struct err **err)
 {
+    const struct schema_kind *taken = schema_find_resource(op->api->schema, op->name);
+    if (taken && !schema_kind_info(taken)->custom)
+        return err_add_cause(err, "FieldValueInvalid", "spec.names",
+                             "Invalid value: \"%s\": is a kind of the server itself", op->name);
     kinds_accept(op->api, crd);
     return 0;
 }

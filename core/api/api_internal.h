@@ -305,6 +305,7 @@ void kinds_written(const struct op *op);           /* a CustomResourceDefinition
 int kinds_load(struct api *api, struct err **err); /* those that the store holds */
 #define CRDS "customresourcedefinitions.apiextensions.k8s.io"
 void kinds_accept(const struct api *api, cJSON *crd); /* its status: what a client waits for */
+void kinds_ending(const struct api *api, cJSON *crd); /* its objects go first */
 void kinds_check(struct api *api); /* the same for those that an earlier version has stored */
 
 /* Who owns which field (api_managers.c). Of an apply: the object that is to be made; what the stored one

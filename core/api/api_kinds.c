@@ -1,12 +1,16 @@
 /*
  * CustomResourceDefinitions → kinds of the registry, at start and when one is written. A definition is handed
  * to core/schema in its own words: admission has made sure that it takes them, so a definition is established
- * with its first write, and its status says so from the beginning.
+ * with its first write, and its status says so from the beginning. A version that is not served any more
+ * leaves the registry at once. A definition that is deleted goes when its last object has (the controller of
+ * that name), and no object is made meanwhile.
  */
 #include <ctype.h>
 #include <string.h>
 
 #include "api/api_internal.h"
+
+#define CLEANUP "customresourcecleanup.apiextensions.k8s.io"
 
 static void copy_member(cJSON *to, const char *name, const cJSON *value)
 {
@@ -45,10 +49,22 @@ static int add_versions(struct schema *schema, const cJSON *crd, struct err **er
     return 0;
 }
 
+static void drop_unserved(struct schema *schema, const cJSON *crd, const char *resource)
+{
+    const cJSON *versions = json_at(crd, "spec.versions");
+    auto_free const char **served = mem_array((size_t)cJSON_GetArraySize(versions) + 1, sizeof(*served));
+    size_t n = 0;
+    json_each (version, versions)
+        if (json_bool(version, "served", true) && json_string(version, "name"))
+            served[n++] = json_string(version, "name");
+    schema_keep_versions(schema, resource, served);
+}
+
 static void add_crd(struct schema *schema, const char *text, size_t len)
 {
     auto_json crd = json_parse_trusted(text, len);
     auto_err err = NULL;
+    drop_unserved(schema, crd, json_string_or(crd, "metadata.name", ""));
     if (add_versions(schema, crd, &err) < 0)
         log_warn("api", "CustomResourceDefinition %s is not usable: %s",
                  json_string_or(crd, "metadata.name", ""), err_message(err));
@@ -58,7 +74,12 @@ static void add_crd(struct schema *schema, const char *text, size_t len)
 void kinds_written(const struct op *op)
 {
     struct api *api = op->api;
-    if (!str_eq(op->info->resource, CRDS) || op->removed || !op->bytes)
+    static const char *const none[] = {NULL};
+    if (!str_eq(op->info->resource, CRDS))
+        return;
+    if (op->removed)
+        schema_keep_versions(api->schema, op->name, none);
+    if (op->removed || !op->bytes)
         return;
     bool known = schema_find_resource(api->schema, op->name) != NULL;
     add_crd(api->schema, op->bytes->data, op->bytes->len);
@@ -136,6 +157,13 @@ void kinds_accept(const struct api *api, cJSON *crd)
     set_condition(api, status, "Established", "InitialNamesAccepted", "the initial names have been accepted");
     json_set(status, "acceptedNames", accepted_names(crd));
     add_stored_version(status, crd);
+}
+
+void kinds_ending(const struct api *api, cJSON *crd)
+{
+    json_push_string(json_ensure_array(object_meta(crd), "finalizers"), CLEANUP);
+    set_condition(api, json_ensure_object(crd, "status"), "Terminating", "InstanceDeletionPending",
+                  "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon");
 }
 
 static void on_checked(struct op *op)

@@ -33,6 +33,9 @@ int schema_add(struct schema *schema, const cJSON *definition, struct err **err)
 /* The same for a definition that a user wrote (CustomResourceDefinition): only the words of OpenAPI count;
  * ref, hook, rule, refused, column and the like are ignored. */
 int schema_add_custom(struct schema *schema, const cJSON *definition, struct err **err);
+/* Of a user's definitions of that resource ("widgets.example.com") only these versions stay; NULL-terminated.
+ */
+void schema_keep_versions(struct schema *schema, const char *resource, const char *const *versions);
 /* All of an array of definitions: those with only named types first. Stops at the first wrong one. */
 int schema_add_all(struct schema *schema, const cJSON *definitions, struct err **err);
 

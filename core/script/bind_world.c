@@ -120,7 +120,7 @@ static int world_by_uid(lua_State *L)
 static int world_knows_kind(lua_State *L)
 {
     struct world *world = bind_world_check(L, 1);
-    lua_pushboolean(L, world_knows(world, luaL_checkstring(L, 2), luaL_checkstring(L, 3)));
+    lua_pushstring(L, world_knows(world, luaL_checkstring(L, 2), luaL_checkstring(L, 3))); /* NULL: nil */
     return 1;
 }
 

@@ -190,18 +190,18 @@ static char *group_and_kind(const char *api_version, const char *kind)
     return mem_printf("%.*s/%s", slash ? (int)(slash - api_version) : 0, api_version, kind);
 }
 
-bool world_knows(const struct world *world, const char *api_version, const char *kind)
+const char *world_knows(const struct world *world, const char *api_version, const char *kind)
 {
     auto_free char *wanted = group_and_kind(api_version, kind);
     if (world->shipped && map_has(world->shipped, wanted))
-        return true;
+        return "shipped";
     map_each (entry, &world->kinds) {
         const struct world_kind *seen = entry->value;
         auto_free char *name = group_and_kind(seen->api_version, seen->kind);
         if (str_eq(name, wanted))
-            return true;
+            return "seen";
     }
-    return false;
+    return NULL;
 }
 
 /* ---- heart-beats, judged by the observer's clock (contract 10) ---- */

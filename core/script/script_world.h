@@ -47,9 +47,9 @@ int world_check_result(void *world, const char *point, const cJSON *result, cons
 void world_on_change(struct world *world, const char *resource, const struct cache_item *previous,
                      const struct cache_item *item);
 const struct world_kind *world_kind_of(const struct world *world, const char *resource); /* or NULL */
-/* Whether objects of that kind would be here if there were any; of a user's kinds, those that have been seen.
- */
-bool world_knows(const struct world *world, const char *api_version, const char *kind);
+/* Whether objects of that kind would be here if there were any: "shipped" (every server has the kind), "seen"
+ * (some have been), or NULL. */
+const char *world_knows(const struct world *world, const char *api_version, const char *kind);
 void world_set_time(struct world *world, const struct clock *clock);
 
 /* Lua side (bind_world.c). */

@@ -33,14 +33,25 @@ local function without(list, value)
     return m8.array(kept)
 end
 
---- Whether the owner would be here if it lived: only then its absence says that it is gone.
-local function would_be_here(world, reference)
-    if world:knows(reference.apiVersion, reference.kind) then return true end
-    local group = reference.apiVersion:match("^(.*)/") or ""
-    for crd in world:list(CRDS) do
-        if crd["spec.group"] == group and crd["spec.names.kind"] == reference.kind then return true end
+--- Objects of a kind that is not served are there, only nobody sees them.
+local function is_served(crd)
+    for _, version in ipairs(crd.spec.versions or {}) do
+        if version.served ~= false then return true end
     end
     return false
+end
+
+--- Whether the owner would be here if it lived: only then its absence says that it is gone.
+local function would_be_here(world, reference)
+    local known = world:knows(reference.apiVersion, reference.kind)
+    if known == "shipped" then return true end
+    local group = reference.apiVersion:match("^(.*)/") or ""
+    for crd in world:list(CRDS) do
+        if crd["spec.group"] == group and crd["spec.names.kind"] == reference.kind then
+            return is_served(world:get(CRDS, crd.key))
+        end
+    end
+    return known ~= nil
 end
 
 --- Splits the references of an item into owners that live and owners that are gone; and whether of one of those

@@ -61,9 +61,15 @@ return {
         local plan = collect(world, MAPS, "a")
         testing.equal(#plan.steps, 0)
         assert(plan.after, "looked at again")
-        world:put("customresourcedefinitions.apiextensions.k8s.io", { apiVersion = "apiextensions.k8s.io/v1",
-            kind = "CustomResourceDefinition", metadata = { name = "widgets.example.com", uid = "u-crd" },
-            spec = { group = "example.com", names = { kind = "Widget", plural = "widgets" } } })
+        local function define(served)
+            world:put("customresourcedefinitions.apiextensions.k8s.io", { apiVersion = "apiextensions.k8s.io/v1",
+                kind = "CustomResourceDefinition", metadata = { name = "widgets.example.com", uid = "u-crd" },
+                spec = { group = "example.com", names = { kind = "Widget", plural = "widgets" },
+                    versions = { { name = "v1", served = served } } } })
+        end
+        define(false)
+        testing.equal(#collect(world, MAPS, "a").steps, 0, "nobody sees whether it lives")
+        define(true)
         collect(world, MAPS, "a")
         assert(not world:item(MAPS, "default/a"), "known, and gone")
         world:put("gadgets.example.com", { apiVersion = "example.com/v2", kind = "Gadget",

@@ -150,6 +150,52 @@ static void test_two_versions(void **state)
     assert_at(groups, "versions[2].version", "v1alpha1");
 }
 
+static void serve(struct world *w, const char *version, const char *served)
+{
+    auto_free char *patch =
+        mem_printf("[{'op':'replace','path':'/spec/versions/%s/served','value':%s}]", version, served);
+    auto_reply reply =
+        ask_type(w, "PATCH", CRDS "/gadgets.example.com", "application/json-patch+json", patch);
+    assert_int_equal(reply.status, 200);
+}
+
+/* What is not served is not found; what is deleted takes its objects with it, and none comes meanwhile. */
+static void test_kind_goes(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", CRDS,
+           "{'metadata':{'name':'gadgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"
+           "'names':{'plural':'gadgets','kind':'Gadget'},'versions':["
+           "{'name':'v1','served':true,'storage':true," ANY "},"
+           "{'name':'v2','served':true,'storage':false," ANY "}]}}");
+    expect(w, 201, "POST", GADGETS("v1"), "{'metadata':{'name':'g'}}");
+    serve(w, "0", "false");
+    expect(w, 404, "GET", GADGETS("v1") "/g", NULL);
+    expect(w, 200, "GET", GADGETS("v2") "/g", NULL);
+    assert_non_null(schema_find_resource(w->schema, "gadgets.example.com"));
+    serve(w, "1", "false");
+    expect(w, 404, "GET", GADGETS("v2") "/g", NULL);
+    expect(w, 404, "GET", "/apis/example.com", NULL);
+    serve(w, "0", "true");
+    expect(w, 200, "GET", GADGETS("v1") "/g", NULL);
+    auto_reply marked = ask(w, "DELETE", CRDS "/gadgets.example.com", NULL);
+    assert_int_equal(marked.status, 200);
+    assert_at(marked, "metadata.finalizers[0]", "customresourcecleanup.apiextensions.k8s.io");
+    assert_at(marked, "status.conditions[2].type", "Terminating");
+    expect(w, 405, "POST", GADGETS("v1"), "{'metadata':{'name':'late'}}");
+    expect(w, 200, "DELETE", GADGETS("v1") "/g", NULL);
+    auto_reply last = ask_type(w, "PATCH", CRDS "/gadgets.example.com", "application/merge-patch+json",
+                               "{'metadata':{'finalizers':null}}");
+    assert_int_equal(last.status, 200);
+    expect(w, 404, "GET", CRDS "/gadgets.example.com", NULL);
+    expect(w, 404, "GET", GADGETS("v1"), NULL);
+    /* the server's own kinds are no user's to define */
+    expect(w, 422, "POST", CRDS,
+           "{'metadata':{'name':'jobs.batch'},'spec':{'group':'batch','scope':'Namespaced',"
+           "'names':{'plural':'jobs','kind':'Job'},'versions':["
+           "{'name':'v1','served':true,'storage':true," ANY "}]}}");
+}
+
 /* autoscaling/v1 is another form of what is stored as v2; what it cannot say comes through unharmed. */
 static void test_versions(void **state)
 {
@@ -295,6 +341,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_custom_kind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_established, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_versions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kind_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rbac, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protobuf_body, setup, teardown),

@@ -248,6 +248,21 @@ static void test_custom_resource_owns(void **state UNUSED)
     cluster_free(cluster);
 }
 
+static void test_definition_takes_its_objects(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(NULL);
+    add_widgets(cluster);
+    expect(cluster->api, 201, "POST", WIDGETS, "{'metadata':{'name':'w'},'spec':{'size':1}}");
+    pass(cluster, 2);
+    expect(cluster->api, 200, "DELETE", CRDS "/widgets.example.com", NULL);
+    pass(cluster, 3);
+    expect(cluster->api, 404, "GET", CRDS "/widgets.example.com", NULL);
+    expect(cluster->api, 404, "GET", WIDGETS, NULL);
+    add_widgets(cluster); /* and nothing of before comes back */
+    expect(cluster->api, 404, "GET", WIDGETS "/w", NULL);
+    cluster_free(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_refused_text_keeps_the_former),
         cmocka_unit_test(test_deployment_becomes_placed_pods),
         cmocka_unit_test(test_custom_resource_owns),
+        cmocka_unit_test(test_definition_takes_its_objects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
