@@ -196,6 +196,42 @@ static void test_kind_goes(void **state)
            "{'name':'v1','served':true,'storage':true," ANY "}]}}");
 }
 
+#define COLUMN(name, type, path) "{'name':'" name "','type':'" type "','jsonPath':'" path "'}"
+#define COLUMNS(columns)                                                                                     \
+    "{'metadata':{'name':'gadgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"         \
+    "'names':{'plural':'gadgets','kind':'Gadget'},'versions':[{'name':'v1','served':true,'storage':true,"    \
+    "'additionalPrinterColumns':[" columns "]," ANY "}]}}"
+
+/* As most operators write them: the condition of one type. */
+static void test_columns_with_filters(void **state)
+{
+    struct world *w = *state;
+    auto_reply wrong =
+        ask(w, "POST", CRDS, COLUMNS(COLUMN("Bad", "string", ".status.conditions[?(@.type==")));
+    assert_int_equal(wrong.status, 422);
+    assert_at(wrong, "details.causes[0].field", "spec.versions[0].additionalPrinterColumns[0].jsonPath");
+    expect(w, 201, "POST", CRDS,
+           COLUMNS(
+               COLUMN("Ready", "string", ".status.conditions[?(@.type==\\'Ready\\')].status") "," COLUMN(
+                   "Since", "date",
+                   ".status.conditions[?(@.type==\\'Ready\\')].lastTransitionTime") "," COLUMN("Sizes",
+                                                                                               "integer",
+                                                                                               ".spec.sizes["
+                                                                                               "1]") "," COLUMN("Note",
+                                                                                                                "string",
+                                                                                                                ".metadata.annotations.a\\\\.b")));
+    expect(w, 201, "POST", GADGETS("v1"),
+           "{'metadata':{'name':'g','annotations':{'a.b':'note'}},'spec':{'sizes':[1,2]},'status':{"
+           "'conditions':[{'type':'Synced','status':'False'},"
+           "{'type':'Ready','status':'True','lastTransitionTime':'2023-11-14T22:13:10Z'}]}}");
+    auto_reply table =
+        ask_accept(w, GADGETS("v1"), "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    assert_at(table, "rows[0].cells[1]", "True");
+    assert_at(table, "rows[0].cells[2]", "10s");
+    assert_int_equal(json_int(table.json, "rows[0].cells[3]", 0), 2);
+    assert_at(table, "rows[0].cells[4]", "note");
+}
+
 /* autoscaling/v1 is another form of what is stored as v2; what it cannot say comes through unharmed. */
 static void test_versions(void **state)
 {
@@ -342,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_established, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kind_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_columns_with_filters, setup, teardown),
         cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rbac, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protobuf_body, setup, teardown),
