@@ -18,6 +18,17 @@ static void copy_member(cJSON *to, const char *name, const cJSON *value)
         json_set(to, name, json_copy(value));
 }
 
+static void set_deprecation(cJSON *definition, const cJSON *version)
+{
+    const char *text = json_string(version, "deprecationWarning");
+    if (!json_bool(version, "deprecated", false))
+        return;
+    auto_free char *usual =
+        mem_printf("%s/%s %s is deprecated", json_string_or(definition, "group", ""),
+                   json_string_or(definition, "version", ""), json_string_or(definition, "kind", ""));
+    json_set_string(definition, "deprecation", text ? text : usual);
+}
+
 static cJSON *definition_of(const cJSON *spec, const cJSON *version)
 {
     cJSON *definition = cJSON_CreateObject();
@@ -32,6 +43,7 @@ static cJSON *definition_of(const cJSON *spec, const cJSON *version)
     copy_member(definition, "scope", json_get(spec, "scope"));
     copy_member(definition, "subresources", json_get(version, "subresources"));
     copy_member(definition, "schema", json_at(version, "schema.openAPIV3Schema"));
+    set_deprecation(definition, version);
     copy_member(definition, "columns", json_get(version, "additionalPrinterColumns"));
     return definition;
 }

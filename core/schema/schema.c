@@ -123,6 +123,7 @@ static void fill_info(struct schema_kind *kind)
     info->is_volatile = json_bool(definition, "volatile", false);
     info->every_node = json_bool(definition, "everyNode", false) && !kind->custom;
     info->custom = kind->custom;
+    info->deprecation = json_string(definition, "deprecation");
     info->has_references = json_get(definition, "references") != NULL;
     info->read_only = json_bool(definition, "readOnly", false);
     info->sealed = json_bool(definition, "sealed", false);

@@ -11,7 +11,8 @@
  * binding, eviction}, *schema (type tree, see README.md of this folder), indexed [field paths], matched
  * [field paths], references [{resource, path}], columns [...], validators [names], generation (paths whose
  * change counts; default spec), nameRule
- * ("subdomain"|"label"|"path"), initialStatus, served (false: only read from files, not part of the API).
+ * ("subdomain"|"label"|"path"), initialStatus, deprecation (what a user of this version is told), served
+ * (false: only read from files, not part of the API).
  *
  * Threads: look-ups and all functions on a kind are safe from any thread; schema_add takes a write lock.
  * Kinds live as long as the registry (a replaced definition is kept until schema_free).
@@ -44,6 +45,7 @@ struct schema_kind_info { /* borrowed from the kind */
     const char *api_version;                            /* "v1", "apps/v1" */
     const char *resource;                               /* store and error name: "pods", "deployments.apps" */
     const char *const *short_names, *const *categories; /* NULL-terminated */
+    const char *deprecation; /* what who uses this version is told; NULL: nothing */
     bool namespaced, is_volatile, every_node, has_references, read_only, sealed, has_status, has_scale;
     bool custom; /* of a user's definition: may be served in several versions, which are the same object */
     uint16_t schema_version;

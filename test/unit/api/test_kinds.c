@@ -210,16 +210,28 @@ static void test_columns_with_filters(void **state)
         ask(w, "POST", CRDS, COLUMNS(COLUMN("Bad", "string", ".status.conditions[?(@.type==")));
     assert_int_equal(wrong.status, 422);
     assert_at(wrong, "details.causes[0].field", "spec.versions[0].additionalPrinterColumns[0].jsonPath");
-    expect(w, 201, "POST", CRDS,
-           COLUMNS(
-               COLUMN("Ready", "string", ".status.conditions[?(@.type==\\'Ready\\')].status") "," COLUMN(
-                   "Since", "date",
-                   ".status.conditions[?(@.type==\\'Ready\\')].lastTransitionTime") "," COLUMN("Sizes",
-                                                                                               "integer",
-                                                                                               ".spec.sizes["
-                                                                                               "1]") "," COLUMN("Note",
-                                                                                                                "string",
-                                                                                                                ".metadata.annotations.a\\\\.b")));
+    expect(
+        w, 201, "POST", CRDS,
+        COLUMNS(COLUMN("Ready", "string", ".status.conditions[?(@.type==\\'Ready\\')].status") "," COLUMN(
+            "Since", "date",
+            ".status.conditions[?(@.type==\\'Ready\\')].lastTransitionTime") "," COLUMN("Sizes", "integer",
+                                                                                        ".spec.sizes["
+                                                                                        "1]") "," COLUMN("Not"
+                                                                                                         "e",
+                                                                                                         "str"
+                                                                                                         "in"
+                                                                                                         "g",
+                                                                                                         ".me"
+                                                                                                         "tad"
+                                                                                                         "ata"
+                                                                                                         ".an"
+                                                                                                         "not"
+                                                                                                         "ati"
+                                                                                                         "ons"
+                                                                                                         ".a"
+                                                                                                         "\\"
+                                                                                                         "\\."
+                                                                                                         "b")));
     expect(w, 201, "POST", GADGETS("v1"),
            "{'metadata':{'name':'g','annotations':{'a.b':'note'}},'spec':{'sizes':[1,2]},'status':{"
            "'conditions':[{'type':'Synced','status':'False'},"
@@ -230,6 +242,30 @@ static void test_columns_with_filters(void **state)
     assert_at(table, "rows[0].cells[2]", "10s");
     assert_int_equal(json_int(table.json, "rows[0].cells[3]", 0), 2);
     assert_at(table, "rows[0].cells[4]", "note");
+}
+
+/* What the generators of operators write is taken under strict validation; who uses an old version is told.
+ */
+static void test_whole_definition(void **state)
+{
+    struct world *w = *state;
+    auto_reply made = ask(
+        w, "POST", CRDS "?fieldValidation=Strict",
+        "{'metadata':{'name':'gadgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"
+        "'names':{'plural':'gadgets','kind':'Gadget'},'conversion':{'strategy':'None'},'versions':["
+        "{'name':'v1','served':true,'storage':true,'selectableFields':[{'jsonPath':'.spec.size'}]," ANY "},"
+        "{'name':'v1beta1','served':true,'storage':false,'deprecated':true," ANY "},"
+        "{'name':'v1alpha1','served':true,'storage':false,'deprecated':true,"
+        "'deprecationWarning':'use v1 for Gadgets'," ANY "}]}}");
+    assert_int_equal(made.status, 201);
+    assert_non_null(made.warning);
+    assert_non_null(strstr(made.warning, "selectableFields"));
+    auto_reply stable = ask(w, "GET", GADGETS("v1"), NULL);
+    assert_null(stable.warning);
+    auto_reply beta = ask(w, "GET", GADGETS("v1beta1"), NULL);
+    assert_non_null(strstr(beta.warning, "example.com/v1beta1 Gadget is deprecated"));
+    auto_reply alpha = ask(w, "GET", GADGETS("v1alpha1"), NULL);
+    assert_non_null(strstr(alpha.warning, "use v1 for Gadgets"));
 }
 
 /* autoscaling/v1 is another form of what is stored as v2; what it cannot say comes through unharmed. */
@@ -379,6 +415,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_two_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kind_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_columns_with_filters, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_whole_definition, setup, teardown),
         cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rbac, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protobuf_body, setup, teardown),
