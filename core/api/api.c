@@ -188,6 +188,8 @@ static int find_kind(struct call *call, struct err **err)
     if (!call->kind)
         return fail_unknown(err);
     call->info = schema_kind_info(call->kind);
+    if (call->info->deprecation)
+        call_warn(call, call->info->deprecation);
     return 0;
 }
 

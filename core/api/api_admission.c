@@ -218,6 +218,16 @@ static int volume_create(struct op *op UNUSED, cJSON *volume, struct err **err U
     return protect(volume, "kubernetes.io/pv-protection");
 }
 
+static int crd_create(struct op *op, cJSON *crd, struct err **err)
+{
+    const struct schema_kind *taken = schema_find_resource(op->api->schema, op->name);
+    if (taken && !schema_kind_info(taken)->custom)
+        return err_add_cause(err, "FieldValueInvalid", "spec.names",
+                             "Invalid value: \"%s\": is a kind of the server itself", op->name);
+    kinds_accept(op->api, crd);
+    return 0;
+}
+
 static int slice_create(struct op *op, cJSON *slice, struct err **err UNUSED)
 {
     guard_endpoints(op, NULL, slice);
@@ -243,6 +253,7 @@ int admission_create(struct op *op, cJSON *object, struct err **err)
                  {"persistentvolumes", volume_create},
                  {CLASSES, priority_class},
                  {"jobs.batch", job_create},
+                 {CRDS, crd_create},
                  {SLICES, slice_create}};
     if (grant_admit(op, NULL, object, err) < 0)
         return -1;
@@ -308,6 +319,8 @@ int admission_change(struct op *op, const cJSON *old, cJSON *object, struct err 
     }
     if (str_eq(op->info->resource, CLASSES))
         return priority_class(op, object, err);
+    if (str_eq(op->info->resource, CRDS))
+        kinds_accept(op->api, object);
     if (str_eq(op->info->resource, SLICES))
         guard_endpoints(op, old, object);
     if (str_eq(op->info->resource, "secrets"))

@@ -170,6 +170,7 @@ static void bootstrap_next(struct bootstrap *bootstrap)
     if (bootstrap->services) {
         create_service(bootstrap);
         defaults_check(bootstrap->api);
+        kinds_check(bootstrap->api);
         write_endpoint(bootstrap);
     } else {
         for (size_t i = 0; i < COUNT_OF(first_objects); i++)

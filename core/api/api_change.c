@@ -24,6 +24,8 @@ cJSON *op_read(struct op *op, struct store_object *old, struct err **err)
     cJSON *object = json_parse_trusted(old->bytes->data, old->bytes->len);
     if (!object)
         err_set(err, ERR_INTERNAL, "%s \"%s\" cannot be read from the store", op->info->resource, op->name);
+    else if (op->info->custom) /* versions differ in that alone: it is changed as what the client sees */
+        json_set_string(object, "apiVersion", op->info->api_version);
     return object;
 }
 

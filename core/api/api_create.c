@@ -94,21 +94,39 @@ static int set_meta(struct op *op, cJSON *object, struct err **err)
     return 0;
 }
 
-/* A deletionTimestamp can only stand in the text when the namespace is deleted or a label is called so: then
- * parse. */
-static int check_namespace(struct op *op, struct err **err)
+/* Whether the object that others live in is there, and on its way out. A deletionTimestamp can only stand in
+ * the text when it is deleted or a label is called so: then parse. */
+static bool home_is_there(const struct op *op, const char *resource, const char *name, bool *ending)
 {
     struct store *store = op->api->store;
-    auto_free char *key = store_key("namespaces", NULL, op->namespace);
+    auto_free char *key = store_key(resource, NULL, name);
     struct store_object object = {0};
     if (store->ops->get(store, key, &object, NULL) < 0)
-        return err_set(err, ERR_NOT_FOUND, "namespaces \"%s\" not found", op->namespace);
-    bool ending = false;
+        return false;
     if (strstr(object.bytes->data, "\"deletionTimestamp\"")) {
         auto_json parsed = json_parse_trusted(object.bytes->data, object.bytes->len);
-        ending = json_string(object_meta(parsed), "deletionTimestamp") != NULL;
+        *ending = json_string(object_meta(parsed), "deletionTimestamp") != NULL;
     }
     store_object_fini(&object);
+    return true;
+}
+
+static int check_definition(const struct op *op, struct err **err)
+{
+    bool ending = false;
+    if (!home_is_there(op, CRDS, op->info->resource, &ending))
+        return err_set(err, ERR_NOT_FOUND, "the server could not find the requested resource");
+    if (!ending)
+        return 0;
+    return err_set(err, ERR_METHOD_NOT_ALLOWED,
+                   "create not allowed while custom resource definition is terminating");
+}
+
+static int check_namespace(struct op *op, struct err **err)
+{
+    bool ending = false;
+    if (!home_is_there(op, "namespaces", op->namespace, &ending))
+        return err_set(err, ERR_NOT_FOUND, "namespaces \"%s\" not found", op->namespace);
     if (!ending)
         return 0;
     err_set(
@@ -153,6 +171,8 @@ enum op_next op_prepare_create(struct op *op, cJSON *taken, struct err **err)
     set_status(op, object);
     cJSON *warnings = op->attempts == 1 && !op->applied ? op->warnings : NULL; /* apply: told already */
     if (schema_check(op->kind, object, op->strictness, warnings, err) < 0 || set_meta(op, object, err) < 0)
+        return OP_FAILED;
+    if (op->info->custom && check_definition(op, err) < 0)
         return OP_FAILED;
     if (op->info->namespaced && !op->beside_namespace && check_namespace(op, err) < 0)
         return OP_FAILED;

@@ -68,6 +68,8 @@ static void mark(const struct op *op, cJSON *object, int64_t grace)
         json_set_int(meta, "generation", json_int(meta, "generation", 0) + 1);
     if (str_eq(op->info->resource, "namespaces"))
         json_set_string(json_ensure_object(object, "status"), "phase", "Terminating");
+    if (!marked && str_eq(op->info->resource, CRDS))
+        kinds_ending(op->api, object);
 }
 
 /* Why the pod goes before its time, for those who count failures (Job's podFailurePolicy). */

@@ -43,6 +43,7 @@ struct api {
     struct api_repl *repl;
     atomic_size_t list_bytes; /* of answers to LIST that are being sent */
     size_t list_bytes_max;
+    atomic_uint kinds_epoch;  /* moves when a resource comes that was not there (api_kinds.c) */
     const char **node_shared; /* resources that every node streams as a whole, NULL-terminated */
 };
 
@@ -190,6 +191,9 @@ void selection_fini(struct selection *selection);
 /* Kind, apiVersion and metadata first; *revision_at is the gap. Without revision: no resourceVersion at all
  * (dry run). */
 void object_print(const cJSON *object, struct str *out, size_t *revision_at, bool with_revision);
+/* A stored object as one of that kind: bytes as they lie, but for the apiVersion of a custom kind. */
+void object_add_as(struct str *out, const struct schema_kind_info *info, const char *text, size_t len);
+struct bytes *object_bytes_as(const struct schema_kind_info *info, struct bytes *bytes); /* a reference */
 void object_add_partial(struct str *out, const cJSON *object, bool beta);
 /* "metadata":{…} of a list; remaining 0: not told. */
 void list_meta_add(struct str *out, uint64_t revision, const char *continue_token, uint64_t remaining);
@@ -300,6 +304,10 @@ cJSON *op_read(struct op *op, struct store_object *old,
                struct err **err);                  /* present object, parsed; also in *old */
 void kinds_written(const struct op *op);           /* a CustomResourceDefinition changes the registry */
 int kinds_load(struct api *api, struct err **err); /* those that the store holds */
+#define CRDS "customresourcedefinitions.apiextensions.k8s.io"
+void kinds_accept(const struct api *api, cJSON *crd); /* its status: what a client waits for */
+void kinds_ending(const struct api *api, cJSON *crd); /* its objects go first */
+void kinds_check(struct api *api); /* the same for those that an earlier version has stored */
 
 /* Who owns which field (api_managers.c). Of an apply: the object that is to be made; what the stored one
  * becomes. Both note the set of fields in op->applied. Caller owns; NULL on failure. */
@@ -379,6 +387,7 @@ struct stream_due { /* inside a stream; wakes its exchange at a time */
 };
 void streams_add(struct api_streams *streams, struct stream_due *due);
 void streams_set(struct api_streams *streams, struct stream_due *due, int64_t at_ms);
+void streams_wake_all(struct api_streams *streams);                       /* those that wait for their time */
 void streams_remove(struct api_streams *streams, struct stream_due *due); /* after it no wake is under way */
 
 /* ---- handlers ---- */

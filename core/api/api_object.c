@@ -65,6 +65,46 @@ void object_print(const cJSON *object, struct str *out, size_t *revision_at, boo
     str_add_char(out, '}');
 }
 
+/* Whether a custom object was written in another version than it is asked for in, and where that stands: kind
+ * and apiVersion come first, so it is found without a parse. */
+static bool other_version(const struct schema_kind_info *info, const char *text, size_t len, size_t *from,
+                          size_t *to)
+{
+    static const char head[] = "{\"kind\":\"", next[] = "\",\"apiVersion\":\"";
+    size_t at = strlen(head) + strlen(info->kind);
+    if (!info->custom || len < at + sizeof(next) || memcmp(text + at, next, strlen(next)) != 0)
+        return false;
+    *from = at + strlen(next);
+    const char *end = memchr(text + *from, '"', len - *from);
+    if (!end)
+        return false;
+    *to = (size_t)(end - text);
+    return *to - *from != strlen(info->api_version) ||
+           memcmp(text + *from, info->api_version, *to - *from) != 0;
+}
+
+void object_add_as(struct str *out, const struct schema_kind_info *info, const char *text, size_t len)
+{
+    size_t from = 0, to = 0;
+    if (!other_version(info, text, len, &from, &to)) {
+        str_add_n(out, text, len);
+        return;
+    }
+    str_add_n(out, text, from);
+    str_add(out, info->api_version);
+    str_add_n(out, text + to, len - to);
+}
+
+struct bytes *object_bytes_as(const struct schema_kind_info *info, struct bytes *bytes)
+{
+    size_t from = 0, to = 0;
+    if (!other_version(info, bytes->data, bytes->len, &from, &to))
+        return bytes_ref(bytes);
+    auto_str text = {0};
+    object_add_as(&text, info, bytes->data, bytes->len);
+    return bytes_from(text.data, text.len);
+}
+
 void object_add_partial(struct str *out, const cJSON *object, bool beta)
 {
     str_addf(out, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1%s\",\"metadata\":",

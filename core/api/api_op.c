@@ -249,7 +249,7 @@ void op_put(struct op *op, enum store_verb verb, const cJSON *object, uint64_t e
 enum op_next op_answer(struct op *op, struct bytes *bytes, uint64_t revision, const cJSON *object)
 {
     take_uid(op, object);
-    op->bytes = bytes_ref(bytes);
+    op->bytes = object_bytes_as(op->info, bytes);
     op->revision = revision;
     return OP_ANSWERED;
 }

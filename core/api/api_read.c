@@ -19,7 +19,7 @@
 static void answer_object(struct call *call, const struct store_object *object)
 {
     if (call->form == FORM_JSON) {
-        call_answer(call, 200, bytes_ref(object->bytes));
+        call_answer(call, 200, object_bytes_as(call->info, object->bytes));
         return;
     }
     struct str text = {0};
@@ -93,6 +93,7 @@ static int token_read(const char *token, uint64_t *revision, char **key, struct 
 struct listing {
     struct api *api;
     struct store_list list;
+    const struct schema_kind_info *info;
     struct table *table; /* or NULL */
     enum call_form form;
     bool beta;
@@ -123,7 +124,7 @@ static void add_item(struct listing *listing, struct str *out)
             auto_json object = json_parse_trusted(bytes->data, bytes->len);
             object_add_partial(out, object, listing->beta);
         } else {
-            str_add_n(out, bytes->data, bytes->len);
+            object_add_as(out, listing->info, bytes->data, bytes->len);
         }
     }
     listing->at++;
@@ -269,6 +270,7 @@ static struct listing *listing_new(struct call *call, struct list_page *page, st
     struct store *store = call->api->store;
     struct listing *listing = NEW(struct listing);
     listing->api = call->api;
+    listing->info = call->info;
     listing->form = call->form;
     listing->beta = call->form_beta;
     const struct store_list_request request = {

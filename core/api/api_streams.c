@@ -104,6 +104,19 @@ void streams_set(struct api_streams *streams, struct stream_due *due, int64_t at
         loop_post(streams->loop, arm, streams);
 }
 
+void streams_wake_all(struct api_streams *streams)
+{
+    struct stream_due *due;
+    pthread_mutex_lock(&streams->lock);
+    list_each (due, &streams->dues, node) {
+        if (due->at_ms != INT64_MAX) {
+            due->at_ms = INT64_MAX;
+            http_stream_wake(due->x);
+        }
+    }
+    pthread_mutex_unlock(&streams->lock);
+}
+
 void streams_remove(struct api_streams *streams, struct stream_due *due)
 {
     pthread_mutex_lock(&streams->lock);

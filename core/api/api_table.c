@@ -75,7 +75,7 @@ void table_row(struct table *table, struct str *out, const char *text, size_t le
     if (table->include != INCLUDE_NONE) {
         str_add(out, ",\"object\":");
         if (table->include == INCLUDE_OBJECT)
-            str_add_n(out, text, len);
+            object_add_as(out, schema_kind_info(table->kind), text, len);
         else
             object_add_partial(out, object, table->beta);
     }

@@ -26,8 +26,10 @@ struct watching {
     atomic_bool started;
     struct table *table;
     int64_t deadline_ms, bookmark_ms;
-    uint64_t told; /* the client knows everything up to this revision */
-    bool hello;    /* the first line of the one stream is still to be sent */
+    uint64_t told;  /* the client knows everything up to this revision */
+    bool hello;     /* the first line of the one stream is still to be sent */
+    bool all;       /* the one stream of who named no resources: ends when there is one more */
+    unsigned epoch; /* of the kinds that it was opened with */
 };
 
 static void on_wake(void *arg)
@@ -85,7 +87,7 @@ static void add_object(struct watching *w, struct str *out, const struct watch_i
         auto_json object = json_parse_trusted(bytes->data, bytes->len);
         object_add_partial(out, object, w->beta);
     } else {
-        str_add_n(out, bytes->data, bytes->len);
+        object_add_as(out, w->info, bytes->data, bytes->len);
     }
 }
 
@@ -164,6 +166,19 @@ static void add_due_bookmark(struct watching *w, struct str *out, int64_t now)
     add_item(w, out, &bookmark);
 }
 
+/* What is written after a new resource is there may refer to its objects, and this stream will never have
+ * them: the client lists again before it hears of it. Looked at after an event is taken, as that may be of
+ * later. */
+static bool misses_kinds(struct watching *w, struct str *out)
+{
+    if (!w->all || atomic_load(&w->api->kinds_epoch) == w->epoch)
+        return false;
+    auto_err err = NULL;
+    err_set(&err, ERR_GONE, "there are new kinds: list again");
+    add_error(w, out, err);
+    return true;
+}
+
 static enum http_pull pull(void *arg, struct str *out)
 {
     struct watching *w = arg;
@@ -184,6 +199,11 @@ static enum http_pull pull(void *arg, struct str *out)
             add_error(w, out, err);
             return HTTP_PULL_END;
         }
+        if (misses_kinds(w, out)) {
+            if (got > 0)
+                watch_item_fini(&item);
+            return HTTP_PULL_END;
+        }
         if (got == 0)
             break;
         add_item(w, out, &item);
@@ -200,7 +220,7 @@ static enum http_pull pull(void *arg, struct str *out)
         due = w->deadline_ms;
     if (due != INT64_MAX)
         streams_set(w->api->streams, &w->due, due);
-    return HTTP_PULL_WAIT;
+    return misses_kinds(w, out) ? HTTP_PULL_END : HTTP_PULL_WAIT; /* they came before it could be woken */
 }
 
 /* ---- opening ---- */
@@ -363,6 +383,8 @@ static int choose_resources(struct call *call, struct watching *w, struct err **
     } else if (call->identity.node) {
         return 0;
     } else {
+        w->all = true;
+        w->epoch = atomic_load(&call->api->kinds_epoch);
         schema_each(call->api->schema, gather_allowed, &gather);
     }
     if (gather.count == 0)

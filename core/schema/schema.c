@@ -123,6 +123,8 @@ static void fill_info(struct schema_kind *kind)
     const cJSON *is_volatile = json_get(definition, "volatile");
     info->is_volatile = cJSON_IsTrue(is_volatile) || cJSON_IsArray(is_volatile);
     info->every_node = json_bool(definition, "everyNode", false) && !kind->custom;
+    info->custom = kind->custom;
+    info->deprecation = json_string(definition, "deprecation");
     info->has_references = json_get(definition, "references") != NULL;
     info->read_only = json_bool(definition, "readOnly", false);
     info->sealed = json_bool(definition, "sealed", false);
@@ -305,6 +307,44 @@ int schema_try_custom(const cJSON *openapi_schema, struct err **err)
         result = schema_add_custom(schema, definition, err);
     schema_free(schema);
     return result;
+}
+
+/* As if it were replaced, by nothing. */
+static void withdraw(struct schema *schema, struct schema_kind *kind)
+{
+    const struct schema_kind_info *info = &kind->info;
+    auto_free char *path = mem_printf("%s/%s/%s", info->group, info->version, info->plural);
+    auto_free char *by_kind = mem_printf("%s/%s", info->api_version, info->kind);
+    kind->replaced = true;
+    map_remove(&schema->by_path, path);
+    if (map_get(&schema->by_kind, by_kind) == kind)
+        map_remove(&schema->by_kind, by_kind);
+    if (map_get(&schema->by_resource, info->resource) == kind)
+        map_remove(&schema->by_resource, info->resource);
+}
+
+static bool has_word(const char *const *words, const char *word)
+{
+    while (*words && !str_eq(*words, word))
+        words++;
+    return *words != NULL;
+}
+
+void schema_keep_versions(struct schema *schema, const char *resource, const char *const *versions)
+{
+    pthread_rwlock_wrlock(&schema->lock);
+    struct schema_kind *stays = NULL;
+    for (struct schema_kind *kind = schema->kinds; kind; kind = kind->next) {
+        if (kind->replaced || !kind->custom || !str_eq(kind->info.resource, resource))
+            continue;
+        if (!has_word(versions, kind->info.version))
+            withdraw(schema, kind);
+        else if (!stays)
+            stays = kind;
+    }
+    if (stays && !map_has(&schema->by_resource, resource))
+        map_set(&schema->by_resource, resource, stays);
+    pthread_rwlock_unlock(&schema->lock);
 }
 
 cJSON *schema_definitions(struct schema *schema)

@@ -11,7 +11,8 @@
  * statusReplicasPath, labelSelectorPath}, names like log, exec, binding, eviction}, *schema (type tree, see
  * README.md of this folder), indexed [field paths], matched [field paths], references [{resource, path}],
  * columns [...], validators [names], generation (paths whose change counts; default spec), nameRule
- * ("subdomain"|"label"|"path"), initialStatus, served (false: only read from files, not part of the API).
+ * ("subdomain"|"label"|"path"), initialStatus, deprecation (what a user of this version is told), served
+ * (false: only read from files, not part of the API).
  *
  * Threads: look-ups and all functions on a kind are safe from any thread; schema_add takes a write lock.
  * Kinds live as long as the registry (a replaced definition is kept until schema_free).
@@ -33,6 +34,9 @@ int schema_add(struct schema *schema, const cJSON *definition, struct err **err)
 /* The same for a definition that a user wrote (CustomResourceDefinition): only the words of OpenAPI count;
  * ref, hook, rule, refused, column and the like are ignored. */
 int schema_add_custom(struct schema *schema, const cJSON *definition, struct err **err);
+/* Of a user's definitions of that resource ("widgets.example.com") only these versions stay; NULL-terminated.
+ */
+void schema_keep_versions(struct schema *schema, const char *resource, const char *const *versions);
 /* All of an array of definitions: those with only named types first. Stops at the first wrong one. */
 int schema_add_all(struct schema *schema, const cJSON *definitions, struct err **err);
 
@@ -41,8 +45,10 @@ struct schema_kind_info { /* borrowed from the kind */
     const char *api_version;                            /* "v1", "apps/v1" */
     const char *resource;                               /* store and error name: "pods", "deployments.apps" */
     const char *const *short_names, *const *categories; /* NULL-terminated */
-    bool is_volatile; /* at least some of its objects: see schema_is_volatile */
+    const char *deprecation; /* what who uses this version is told; NULL: nothing */
+    bool is_volatile;        /* at least some of its objects: see schema_is_volatile */
     bool namespaced, every_node, has_references, read_only, sealed, has_status, has_scale;
+    bool custom; /* of a user's definition: may be served in several versions, which are the same object */
     uint16_t schema_version;
 };
 const struct schema_kind_info *schema_kind_info(const struct schema_kind *kind);

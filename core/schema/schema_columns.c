@@ -22,6 +22,28 @@ schema_column_function *schema_column_named(const char *name)
     return NULL;
 }
 
+/* json_at knows steps and indexes. */
+static bool is_plain_path(const char *json_path)
+{
+    return !json_path[strcspn(json_path, "?*@:,\\\"() ")] && !strstr(json_path, "..") &&
+           !strstr(json_path, "[-");
+}
+
+static int print_json_path(const cJSON *object, const char *json_path, struct str *out, struct err **err)
+{
+    auto_free char *template = mem_printf("{%s}", json_path);
+    return json_path_print(object, template, out, err);
+}
+
+int schema_try_json_path(const char *json_path, struct err **err)
+{
+    auto_json nothing = cJSON_CreateObject();
+    auto_str text = {0};
+    if (json_path[strcspn(json_path, "{}")]) /* the rest of the template language: no column needs it */
+        return err_set(err, ERR_INVALID, "must be one path");
+    return print_json_path(nothing, json_path, &text, err);
+}
+
 static int compile_column(struct schema_column *column, const cJSON *json, bool custom, struct err **err)
 {
     *column = (struct schema_column){
@@ -35,6 +57,8 @@ static int compile_column(struct schema_column *column, const cJSON *json, bool 
         .count = json_bool(json, "count", false),
     };
     const char *json_path = json_string(json, "jsonPath"); /* as in a CRD: ".status.phase" */
+    if (!column->path && json_path && !is_plain_path(json_path))
+        column->json_path = json_path;
     if (!column->path && json_path)
         column->path = *json_path == '.' ? json_path + 1 : json_path;
     const char *function = custom ? NULL : json_string(json, "column");
@@ -111,8 +135,25 @@ static int64_t count_of(const cJSON *value)
     return n;
 }
 
+static cJSON *json_path_cell(const struct schema_column *column, const cJSON *object, int64_t now_wall_ns)
+{
+    auto_str text = {0};
+    bool found = print_json_path(object, column->json_path, &text, NULL) == 0 && text.len;
+    if (strcmp(column->type, "date") == 0) {
+        auto_free char *age = schema_age_text(found ? str_c(&text) : NULL, now_wall_ns);
+        return cJSON_CreateString(age);
+    }
+    bool numeric = strcmp(column->type, "integer") == 0 || strcmp(column->type, "number") == 0;
+    auto_json number = found && numeric ? json_parse(str_c(&text), text.len, NULL) : NULL;
+    if (cJSON_IsNumber(number) || cJSON_IsRaw(number))
+        return steal(&number);
+    return cJSON_CreateString(found ? str_c(&text) : column->empty);
+}
+
 static cJSON *path_cell(const struct schema_column *column, const cJSON *object, int64_t now_wall_ns)
 {
+    if (column->json_path)
+        return json_path_cell(column, object, now_wall_ns);
     const cJSON *value = json_at(object, column->path);
     if (column->count)
         return cJSON_CreateNumber((double)count_of(value));

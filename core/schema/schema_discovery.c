@@ -156,6 +156,60 @@ static cJSON *find_named(const cJSON *list, const char *path, const char *name)
     return NULL;
 }
 
+/* --- order of versions, as clients prefer them: v2, v1, v1beta1, v1alpha2, then any other name --- */
+
+struct version {
+    int stage; /* 3: stable, 2: beta, 1: alpha, 0: no version of that form */
+    long major, minor;
+};
+
+static bool take_number(const char **at, long *number)
+{
+    char *end;
+    if (**at < '1' || **at > '9')
+        return false;
+    *number = strtol(*at, &end, 10);
+    *at = end;
+    return true;
+}
+
+static struct version version_of(const char *name)
+{
+    static const struct version other = {0};
+    struct version version = {.stage = 3};
+    const char *at = name + 1;
+    if (*name != 'v' || !take_number(&at, &version.major))
+        return other;
+    if (!*at)
+        return version;
+    version.stage = str_starts(at, "beta") ? 2 : str_starts(at, "alpha") ? 1 : 0;
+    at += version.stage == 2 ? strlen("beta") : version.stage == 1 ? strlen("alpha") : 0;
+    return version.stage && take_number(&at, &version.minor) && !*at ? version : other;
+}
+
+static bool comes_before(const char *name, const char *than)
+{
+    struct version a = version_of(name), b = version_of(than);
+    if (a.stage != b.stage)
+        return a.stage > b.stage;
+    if (a.major != b.major)
+        return a.major > b.major;
+    return a.stage ? a.minor > b.minor : strcmp(name, than) < 0;
+}
+
+/* Puts the version where it belongs among those of its group. */
+static cJSON *insert_version(cJSON *versions, const char *name)
+{
+    cJSON *version = json_push(versions, cJSON_CreateObject());
+    json_set_string(version, "version", name);
+    for (cJSON *present = versions->child, *next; present != version; present = next) {
+        next = present->next;
+        if (comes_before(name, json_string_or(present, "version", "")))
+            json_push(versions, cJSON_DetachItemViaPointer(versions, present));
+    }
+    return version;
+}
+
 static void add_group_version(struct gather *gather, const char *group_name, const char *version_name)
 {
     if (!*group_name || (gather->group && strcmp(gather->group, group_name) != 0))
@@ -169,12 +223,10 @@ static void add_group_version(struct gather *gather, const char *group_name, con
     cJSON *versions = json_get(group, "versions");
     if (find_named(versions, "version", version_name))
         return;
-    cJSON *version = json_push(versions, cJSON_CreateObject());
+    cJSON *version = insert_version(versions, version_name);
     auto_free char *both = mem_printf("%s/%s", group_name, version_name);
     json_set_string(version, "groupVersion", both);
-    json_set_string(version, "version", version_name);
-    if (!json_get(group, "preferredVersion"))
-        json_set(group, "preferredVersion", json_copy(version));
+    json_set(group, "preferredVersion", json_copy(versions->child));
 }
 
 static void add_group(void *arg, const struct schema_kind *kind)
@@ -263,8 +315,7 @@ static cJSON *aggregated_list(struct gather *gather, const char *group_name, con
     cJSON *versions = json_get(group, "versions");
     cJSON *version = find_named(versions, "version", version_name);
     if (!version) {
-        version = json_push(versions, cJSON_CreateObject());
-        json_set_string(version, "version", version_name);
+        version = insert_version(versions, version_name);
         json_set_string(version, "freshness", "Current");
         json_set(version, "resources", cJSON_CreateArray());
     }

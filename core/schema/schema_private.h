@@ -144,6 +144,7 @@ typedef cJSON *schema_column_function(const cJSON *object, int64_t now_wall_ns);
 
 struct schema_column {
     const char *name, *type, *format, *description, *path, *empty;
+    const char *json_path; /* of a user's column that is more than a path; NULL: path it is */
     int64_t priority;
     bool count;
     schema_column_function *function;
@@ -207,6 +208,8 @@ schema_type_word(const struct schema_type *type); /* "string", "Object", "[]stri
 struct schema_type *schema_compile_root(struct schema *schema, struct schema_kind *kind, struct err **err);
 void schema_type_free(struct schema_type *type);
 /* Whether the schema of a user's definition compiles. */
+int schema_try_json_path(const char *json_path,
+                         struct err **err); /* of a user's column: can it be evaluated? */
 int schema_try_custom(const cJSON *openapi_schema, struct err **err);
 int schema_compile_columns(struct schema_kind *kind, struct err **err);
 

@@ -252,7 +252,21 @@ static void rule_node(struct validation *v, const cJSON *node, const cJSON *old,
                           "node updates may not change podCIDR except from \"\" to valid");
 }
 
-/* The name is PLURAL.GROUP, one version is stored, and the schema compiles: what is wrong is said now, not
+static void check_columns(struct validation *v, const cJSON *version, const struct schema_path *path)
+{
+    const struct schema_path columns = {.up = path, .key = "additionalPrinterColumns"};
+    int i = 0;
+    json_each (column, json_get(version, "additionalPrinterColumns")) {
+        const struct schema_path here = {.up = &columns, .index = i++};
+        const char *json_path = json_string(column, "jsonPath");
+        auto_err error = NULL;
+        if (json_path && schema_try_json_path(json_path, &error) < 0)
+            invalid_value(v, SCHEMA_FIELD(&here, "jsonPath"), json_get(column, "jsonPath"), "%s",
+                          err_message(error));
+    }
+}
+
+/* The name is PLURAL.GROUP, one version is stored, schema and columns compile: what is wrong is said now, not
  * when used. */
 static void rule_crd(struct validation *v, const cJSON *crd, UNUSED const cJSON *old,
                      UNUSED const struct schema_path *path)
@@ -274,6 +288,7 @@ static void rule_crd(struct validation *v, const cJSON *crd, UNUSED const cJSON 
             invalid_required(v, SCHEMA_FIELD(&here, "schema"), "schemas are required");
         else if (schema_try_custom(schema, &error))
             invalid_value(v, SCHEMA_FIELD(&here, "schema"), NULL, "%s", err_message(error));
+        check_columns(v, version, &here);
     }
     if (i && stored != 1)
         invalid_value(v, &versions, NULL, "must have exactly one version marked as storage version");

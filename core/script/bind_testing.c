@@ -26,6 +26,7 @@ struct testing {
     struct map *proven;
     const char *const *lua_directories, *const *policy_directories;
     struct controllers controllers;
+    struct map shipped_kinds;
     struct test_world *worlds;
 };
 
@@ -74,6 +75,7 @@ static int testing_new(lua_State *L)
     world_init(&test->world, testing->L, test->cache, &test->policies, &test->random);
     test->world.placement = placement_new(test->cache, &test->policies, TEST_WORLD_SEED);
     test->world.ready = true;
+    test->world.shipped = &testing->shipped_kinds;
     cache_set_on_change(test->cache, on_change, test);
     struct err *err = NULL;
     if (load_world(testing, test, &err) < 0)
@@ -310,7 +312,8 @@ struct testing *bind_testing_open(lua_State *L, struct map *proven, const char *
     }
     lua_setfield(L, -2, "m8.testing");
     lua_pop(L, 1);
-    if (controllers_load(&testing->controllers, L, lua_directories, NULL, err) == 0)
+    if (kinds_names(lua_directories, &testing->shipped_kinds, err) == 0 &&
+        controllers_load(&testing->controllers, L, lua_directories, NULL, err) == 0)
         return testing;
     bind_testing_close(testing);
     return NULL;
@@ -329,5 +332,6 @@ void bind_testing_close(struct testing *testing)
         free(test);
     }
     controllers_fini(&testing->controllers);
+    map_fini(&testing->shipped_kinds);
     free(testing);
 }

@@ -117,6 +117,13 @@ static int world_by_uid(lua_State *L)
     return 1;
 }
 
+static int world_knows_kind(lua_State *L)
+{
+    struct world *world = bind_world_check(L, 1);
+    lua_pushstring(L, world_knows(world, luaL_checkstring(L, 2), luaL_checkstring(L, 3))); /* NULL: nil */
+    return 1;
+}
+
 static int world_count(lua_State *L)
 {
     struct world *world = bind_world_check(L, 1);
@@ -306,6 +313,7 @@ void bind_world_open(lua_State *L)
         {"count", world_count},
         {"resources", world_resources},
         {"by_uid", world_by_uid},
+        {"knows", world_knows_kind},
         {"ready", world_ready},
         {"suffix", world_suffix},
         {"refused", world_refused},

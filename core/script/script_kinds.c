@@ -73,3 +73,16 @@ cJSON *script_load_kinds(const char *const *lua_directories, struct err **err)
     cJSON_Delete(found.types);
     return NULL;
 }
+
+int kinds_names(const char *const *lua_directories, struct map *names, struct err **err)
+{
+    auto_json kinds = script_load_kinds(lua_directories, err);
+    if (!kinds)
+        return -1;
+    json_each (kind, kinds) {
+        auto_free char *name =
+            mem_printf("%s/%s", json_string_or(kind, "group", ""), json_string_or(kind, "kind", ""));
+        map_set(names, name, names);
+    }
+    return 0;
+}

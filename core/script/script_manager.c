@@ -140,11 +140,17 @@ static void reconcile(struct running *running, const char *key)
     carry_out(running, key, plan);
 }
 
+/* While a list comes, what is there belongs to no one moment: an object may be here before its owner. */
+static bool may_reconcile(const struct script_manager *manager)
+{
+    return manager_active(manager) && !manager->behind && !manager->listing;
+}
+
 static void pump(void *arg)
 {
     struct running *running = arg;
     int64_t end = loop_now_ms(running->manager->options.loop) + TURN_MS;
-    for (int n = 0; manager_active(running->manager) && !running->manager->behind; n++) {
+    for (int n = 0; may_reconcile(running->manager); n++) {
         if (n == KEYS_PER_TURN || loop_now_ms(running->manager->options.loop) > end) {
             if (!loop_timer_running(running->again))
                 loop_timer_start(running->again, 0);
@@ -218,8 +224,10 @@ static void become_active(struct script_manager *manager)
 static void list_complete(struct script_manager *manager)
 {
     manager->listing = false;
-    if (manager->world.ready)
+    if (manager->world.ready) {
+        pump_all(manager);
         return;
+    }
     manager->world.ready = true;
     world_set_time(&manager->world, loop_clock(manager->options.loop));
     manager->world.booted_ns = manager->world.monotonic_ns;
@@ -304,8 +312,10 @@ static void free_names(const char **names)
 
 static int load(struct script_manager *manager, struct err **err)
 {
-    if (world_load_points(&manager->world, manager->lua_directories, err) < 0)
+    if (world_load_points(&manager->world, manager->lua_directories, err) < 0 ||
+        kinds_names(manager->lua_directories, &manager->shipped_kinds, err) < 0)
         return -1;
+    manager->world.shipped = &manager->shipped_kinds;
     for (const char **shipped = manager->shipped_policies; *shipped; shipped++)
         if (policies_load_directory(&manager->policies, *shipped, err) < 0)
             return -1;
@@ -410,6 +420,7 @@ void script_manager_free(struct script_manager *manager)
     controllers_fini(&manager->controllers);
     placement_free(manager->world.placement);
     world_fini(&manager->world);
+    map_fini(&manager->shipped_kinds);
     policies_fini(&manager->policies);
     cache_free(manager->cache);
     lua_close(manager->L);

@@ -26,6 +26,7 @@ struct script_manager {
     struct cache *cache;
     struct policies policies;
     struct world world;
+    struct map shipped_kinds; /* world.shipped */
     struct controllers controllers;
     struct running *running;
     struct client *client;

@@ -50,6 +50,8 @@ bool base_frozen_source(lua_State *L,
 
 /* ---- trusted states (script_state.c, bind_m8.c) ---- */
 lua_State *state_new(const char *const *lua_directories);
+/* "GROUP/Kind" of every kind of the directories, added to names (script_kinds.c). */
+int kinds_names(const char *const *lua_directories, struct map *names, struct err **err);
 /* Loads and runs a file; one result on the stack. ERR_INVALID with file and line. */
 int state_run_file(lua_State *L, const char *path, struct err **err);
 int state_require(lua_State *L, const char *module,

@@ -341,6 +341,11 @@ const char *const *repl_directories(const struct repl_session *session)
     return (const char *const *)session->manager->lua_directories;
 }
 
+const struct map *repl_kinds(const struct repl_session *session)
+{
+    return &session->manager->shipped_kinds;
+}
+
 const char *const *repl_shipped(const struct repl_session *session)
 {
     return (const char *const *)session->manager->shipped_policies;

@@ -122,7 +122,8 @@ struct repl_lua {
     uint64_t written; /* revision of the last write: what is read afterwards shows it */
 };
 const char *const *repl_directories(const struct repl_session *session); /* of the manager; constant */
-const char *const *repl_shipped(const struct repl_session *session);     /* folders of policies; the same */
+const struct map *repl_kinds(const struct repl_session *session);    /* the world's shipped kinds; the same */
+const char *const *repl_shipped(const struct repl_session *session); /* folders of policies; the same */
 
 /* ---- trying policies (script_repl_whatif.c); on the session's thread ---- */
 struct repl_given { /* the objects of a world, and of which resource each is */

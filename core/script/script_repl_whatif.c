@@ -76,6 +76,7 @@ static int whatif_init(struct whatif *w, struct repl_session *session, struct er
     random_seeded_init(&w->seeded, SEED, &w->random);
     policies_init(&w->policies, false, SEED, &hooks);
     world_init(&w->world, w->L, w->cache, &w->policies, &w->random);
+    w->world.shipped = repl_kinds(session);
     w->world.placement = placement_new(w->cache, &w->policies, SEED);
     record_init(&w->record, DECISIONS, DECISION_BYTES);
     placement_record(w->world.placement, &w->record);

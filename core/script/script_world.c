@@ -1,6 +1,8 @@
 /*
  * script_world: see the header. Does not: change the cache; decide what is queued (script_manager.c).
  */
+#include <string.h>
+
 #include "script/script_world.h"
 
 #define FORGET_AFTER_NS (3600 * 1000000000LL)
@@ -180,6 +182,26 @@ void world_on_change(struct world *world, const char *resource, const struct cac
 const struct world_kind *world_kind_of(const struct world *world, const char *resource)
 {
     return map_get(&world->kinds, resource);
+}
+
+static char *group_and_kind(const char *api_version, const char *kind)
+{
+    const char *slash = strchr(api_version, '/');
+    return mem_printf("%.*s/%s", slash ? (int)(slash - api_version) : 0, api_version, kind);
+}
+
+const char *world_knows(const struct world *world, const char *api_version, const char *kind)
+{
+    auto_free char *wanted = group_and_kind(api_version, kind);
+    if (world->shipped && map_has(world->shipped, wanted))
+        return "shipped";
+    map_each (entry, &world->kinds) {
+        const struct world_kind *seen = entry->value;
+        auto_free char *name = group_and_kind(seen->api_version, seen->kind);
+        if (str_eq(name, wanted))
+            return "seen";
+    }
+    return NULL;
 }
 
 /* ---- heart-beats, judged by the observer's clock (contract 10) ---- */

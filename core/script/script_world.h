@@ -19,8 +19,9 @@ struct world {
     int64_t connected_ns;          /* monotonic, since when the stream has been up (contract 10) */
     const char *refused;           /* why the last plan for the key at hand was refused, or NULL; borrowed */
     bool ready;
-    struct map kinds; /* resource → struct world_kind */
-    struct map seen;  /* heart-beat key → struct sighting */
+    struct map kinds;          /* resource → struct world_kind: of those that have been seen */
+    const struct map *shipped; /* "GROUP/Kind" of what a server always has; borrowed, NULL: not known */
+    struct map seen;           /* heart-beat key → struct sighting */
     int64_t seen_swept_ns;
     int points_ref; /* framework.points in L */
     /* What one change of the cache was and is, as the controllers' maps see it: made once for all of them. */
@@ -46,6 +47,9 @@ int world_check_result(void *world, const char *point, const cJSON *result, cons
 void world_on_change(struct world *world, const char *resource, const struct cache_item *previous,
                      const struct cache_item *item);
 const struct world_kind *world_kind_of(const struct world *world, const char *resource); /* or NULL */
+/* Whether objects of that kind would be here if there were any: "shipped" (every server has the kind), "seen"
+ * (some have been), or NULL. */
+const char *world_knows(const struct world *world, const char *api_version, const char *kind);
 void world_set_time(struct world *world, const struct clock *clock);
 
 /* Lua side (bind_world.c). */

@@ -3,6 +3,9 @@
 local m8 = require("m8")
 local plans = require("framework.plan")
 
+local CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+local UNKNOWN_SECONDS = 60 -- until a kind is looked for again that is none of this cluster's
+
 local function key_of(item)
     return item.resource .. "|" .. item.key
 end
@@ -30,20 +33,48 @@ local function without(list, value)
     return m8.array(kept)
 end
 
---- Splits the references of an item into owners that live and owners that are gone.
-local function sort_owners(world, item)
-    local alive, gone = {}, {}
-    for _, reference in ipairs(item["metadata.ownerReferences"] or {}) do
-        local owner = world:by_uid(reference.uid)
-        if owner then alive[#alive + 1] = reference else gone[#gone + 1] = reference end
+--- Objects of a kind that is not served are there, only nobody sees them.
+local function is_served(crd)
+    for _, version in ipairs(crd.spec.versions or {}) do
+        if version.served ~= false then return true end
     end
-    return alive, gone
+    return false
+end
+
+--- Whether the owner would be here if it lived: only then its absence says that it is gone.
+local function would_be_here(world, reference)
+    local known = world:knows(reference.apiVersion, reference.kind)
+    if known == "shipped" then return true end
+    local group = reference.apiVersion:match("^(.*)/") or ""
+    for crd in world:list(CRDS) do
+        if crd["spec.group"] == group and crd["spec.names.kind"] == reference.kind then
+            return is_served(world:get(CRDS, crd.key))
+        end
+    end
+    return known ~= nil
+end
+
+--- Splits the references of an item into owners that live and owners that are gone; and whether of one of those
+--- that count as living nobody can say.
+local function sort_owners(world, item)
+    local alive, gone, unknown = {}, {}, false
+    for _, reference in ipairs(item["metadata.ownerReferences"] or {}) do
+        if world:by_uid(reference.uid) then
+            alive[#alive + 1] = reference
+        elseif would_be_here(world, reference) then
+            gone[#gone + 1] = reference
+        else
+            alive[#alive + 1], unknown = reference, true
+        end
+    end
+    return alive, gone, unknown
 end
 
 local function collect(world, plan, item)
     local references = item["metadata.ownerReferences"] or {}
     if #references == 0 or item.deleting then return end
-    local alive, gone = sort_owners(world, item)
+    local alive, gone, unknown = sort_owners(world, item)
+    if unknown then plan:requeue(UNKNOWN_SECONDS) end
     if #gone == 0 then return end
     if #alive > 0 then
         plan:patch(item.resource, item.key, { metadata = { ownerReferences = m8.array(alive) } },
@@ -142,6 +173,7 @@ return {
     },
     project = {
         ["*"] = { "metadata.ownerReferences", "metadata.deletionTimestamp", "metadata.finalizers" },
+        [CRDS] = { "spec.group", "spec.names.kind" },
     },
     reconcile = function(world, key)
         local resource, object_key = key:match("^(.-)|(.*)$")

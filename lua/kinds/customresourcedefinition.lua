@@ -23,13 +23,18 @@ return {
         scope = { type = "string", required = true, immutable = true, enum = { "Namespaced", "Cluster" }, description = "Namespaced or Cluster." },
         preserveUnknownFields = { type = "boolean", zeroUnset = true, refused = "must be false; use x-kubernetes-preserve-unknown-fields in the schema", description = "Only false." },
         conversion = { type = "object", description = "How versions become each other.", properties = {
-          strategy = { type = "string", enum = { "None" }, default = "None", description = "Only None: the same object in all versions." } } },
+          strategy = { type = "string", enum = { "None" }, default = "None", description = "Only None: the same object in all versions." },
+          webhook = { type = "any", pending = true, description = "Who turns versions into each other." } } },
         versions = { type = "list", required = true, minItems = 1, maxItems = 32, description = "Versions of the kind.", items = {
           type = "object", properties = {
             name = { type = "string", format = "dns-label", required = true, description = "Name of the version, e.g. v1." },
             served = { type = "boolean", required = true, description = "Whether the API has it." },
             storage = { type = "boolean", required = true, description = "True for exactly one version." },
-            deprecated = { type = "boolean", pending = true, description = "Warn who uses it." },
+            deprecated = { type = "boolean", description = "Warn who uses it." },
+            deprecationWarning = { type = "string", maxLength = 256, description = "What the warning says, in place of the default." },
+            selectableFields = { type = "list", maxItems = 8, pending = true, description = "Fields that field selectors may name.", items = {
+              type = "object", properties = {
+                jsonPath = { type = "string", required = true, description = "Path of the field, e.g. .spec.colour." } } } },
             schema = { type = "object", description = "Schema of the objects.", properties = {
               openAPIV3Schema = { type = "any", description = "The schema, in the words of OpenAPI v3." } } },
             subresources = { type = "object", description = "Parts with a path of their own.", properties = {
@@ -53,6 +58,8 @@ return {
       } },
       status = { type = "object", ["x-kubernetes-preserve-unknown-fields"] = true, description = "Present state.", properties = {
         conditions = { type = "list", mergeKey = "type", items = { ref = "Condition" }, description = "NamesAccepted, Established." },
+        acceptedNames = { type = "any", description = "Names that are in use." },
+        storedVersions = { type = "list", items = { type = "string" }, description = "Versions that objects were ever stored in." },
       } },
     },
   },

@@ -3,7 +3,7 @@
 # 3, which merges for itself. What a new version of a chart no longer has must go, and what others changed must not be lost silently.
 story=helm
 . "$(dirname "$0")/../e2e/lib.sh"
-plan 39
+plan 41
 
 chart=test/client/chart
 helm4=$(ci/fetch-client helm) && helm3=$(ci/fetch-client helm 29) || { echo "Bail out! no helm"; exit 1; }
@@ -18,6 +18,7 @@ answers() { on node-1 curl -s -m 2 "http://$(field service "$1" '{.spec.clusterI
 everyday() { # RELEASE
     says "$1: install, with its hook, until it is ready" 'STATUS: deployed' install "$1" $chart --wait --timeout 90s
     is "the job ran before it" 1 "$(field job "$1-first" '{.status.succeeded}')"
+    is "an object of the chart's own kind is there" "hello from $1" "$(field greeting "$1" '{.spec.text}')"
     is "it is ready" 2 "$(field deployment "$1" '{.status.readyReplicas}')"
     matches "and answers" "$1-" "$(answers "$1")"
     says "test" 'Phase: +Succeeded' test "$1" --timeout 60s
@@ -31,7 +32,7 @@ everyday() { # RELEASE
     is "history" "superseded superseded deployed" "$(h history "$1" -o json | jq -r '.[].status' | xargs)"
     says "status" 'STATUS: deployed' status "$1"
     says "uninstall" "release \"$1\" uninstalled" uninstall "$1" --wait
-    is "nothing is left" "" "$(k get deployments,services,configmaps,secrets,replicasets -l release="$1" -o name)$(k get secrets -l owner=helm,name="$1" -o name)"
+    is "nothing is left" "" "$(k get deployments,services,configmaps,secrets,replicasets,greetings -l release="$1" -o name)$(k get secrets -l owner=helm,name="$1" -o name)"
 }
 
 helm=$helm4

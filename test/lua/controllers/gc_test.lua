@@ -51,6 +51,34 @@ return {
         testing.equal(#collect(world, MAPS, "free").steps, 0)
     end,
 
+    ["the owner of a kind that is not known here may live"] = function()
+        local function of(kind)
+            local made = object("ConfigMap", "a", { owners = { "boss" } })
+            made.metadata.ownerReferences[1].apiVersion, made.metadata.ownerReferences[1].kind = "example.com/v1", kind
+            return made
+        end
+        local world = world_of({ [MAPS] = { of("Widget") } })
+        local plan = collect(world, MAPS, "a")
+        testing.equal(#plan.steps, 0)
+        assert(plan.after, "looked at again")
+        local function define(served)
+            world:put("customresourcedefinitions.apiextensions.k8s.io", { apiVersion = "apiextensions.k8s.io/v1",
+                kind = "CustomResourceDefinition", metadata = { name = "widgets.example.com", uid = "u-crd" },
+                spec = { group = "example.com", names = { kind = "Widget", plural = "widgets" },
+                    versions = { { name = "v1", served = served } } } })
+        end
+        define(false)
+        testing.equal(#collect(world, MAPS, "a").steps, 0, "nobody sees whether it lives")
+        define(true)
+        collect(world, MAPS, "a")
+        assert(not world:item(MAPS, "default/a"), "known, and gone")
+        world:put("gadgets.example.com", { apiVersion = "example.com/v2", kind = "Gadget",
+            metadata = { name = "g", namespace = "default", uid = "u-g" } })
+        world:put(MAPS, of("Gadget"))
+        collect(world, MAPS, "a")
+        assert(not world:item(MAPS, "default/a"), "others of the kind are here")
+    end,
+
     ["of several owners the last one counts"] = function()
         local world = world_of({ [MAPS] = { object("ConfigMap", "one"), object("ConfigMap", "a", { owners = { "one", "two" } }) } })
         collect(world, MAPS, "a")

@@ -66,6 +66,208 @@ static void test_custom_kind(void **state)
     expect(w, 200, "GET", WIDGETS "/a", NULL);
 }
 
+/* kubectl wait and helm do not go on before the definition is established. */
+static void test_established(void **state)
+{
+    struct world *w = *state;
+    auto_reply made = ask(w, "POST", CRDS, WIDGET_CRD);
+    assert_int_equal(made.status, 201);
+    assert_at(made, "status.conditions[0].type", "NamesAccepted");
+    assert_at(made, "status.conditions[0].reason", "NoConflicts");
+    assert_at(made, "status.conditions[1].type", "Established");
+    assert_at(made, "status.conditions[1].status", "True");
+    assert_at(made, "status.conditions[1].reason", "InitialNamesAccepted");
+    assert_at(made, "status.acceptedNames.plural", "widgets");
+    assert_at(made, "status.acceptedNames.listKind", "WidgetList");
+    assert_at(made, "status.storedVersions[0]", "v1");
+    auto_reply more =
+        ask_type(w, "PATCH", CRDS "/widgets.example.com", "application/json-patch+json",
+                 "[{'op':'add','path':'/spec/versions/0','value':{'name':'v2','served':true,'storage':true,"
+                 "'schema':{'openAPIV3Schema':{'type':'object'}}}},"
+                 "{'op':'replace','path':'/spec/versions/1/storage','value':false}]");
+    assert_int_equal(more.status, 200);
+    assert_at(more, "status.storedVersions[0]", "v1");
+    assert_at(more, "status.storedVersions[1]", "v2");
+    assert_int_equal(cJSON_GetArraySize(json_at(more.json, "status.conditions")), 2);
+    auto_reply same = ask_type(w, "PATCH", CRDS "/widgets.example.com", "application/merge-patch+json", "{}");
+    assert_at(same, "metadata.resourceVersion", text_at(&more, "metadata.resourceVersion"));
+    /* one that an earlier server has stored */
+    auto_reply bare = ask_type(w, "PATCH", CRDS "/widgets.example.com/status", "application/merge-patch+json",
+                               "{'status':{'conditions':null,'storedVersions':null}}");
+    assert_int_equal(bare.status, 200);
+    assert_at(bare, "status.conditions[0].type", "(absent)");
+    world_close(w);
+    world_open(w);
+    bool ready = false;
+    api_bootstrap(w->api, on_bootstrapped, &ready);
+    settle(w);
+    assert_true(ready);
+    auto_reply again = ask(w, "GET", CRDS "/widgets.example.com", NULL);
+    assert_at(again, "status.conditions[1].type", "Established");
+    assert_at(again, "status.storedVersions[0]", "v2");
+}
+
+#define GADGETS(version) "/apis/example.com/" version "/namespaces/default/gadgets"
+#define ANY "'schema':{'openAPIV3Schema':{'type':'object','x-kubernetes-preserve-unknown-fields':true}}"
+
+/* The same objects in two versions: whoever asks sees and writes the one that he asks for. */
+static void test_two_versions(void **state)
+{
+    struct world *w = *state;
+    struct lines watch;
+    expect(w, 201, "POST", CRDS,
+           "{'metadata':{'name':'gadgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"
+           "'names':{'plural':'gadgets','kind':'Gadget'},'versions':["
+           "{'name':'v1beta1','served':true,'storage':true," ANY "},"
+           "{'name':'v1alpha1','served':true,'storage':false," ANY "},"
+           "{'name':'v2','served':true,'storage':false," ANY "}]}}");
+    auto_reply made = ask(w, "POST", GADGETS("v1beta1"), "{'metadata':{'name':'g'},'spec':{'size':1}}");
+    assert_at(made, "apiVersion", "example.com/v1beta1");
+    auto_reply got = ask(w, "GET", GADGETS("v2") "/g", NULL);
+    assert_at(got, "apiVersion", "example.com/v2");
+    assert_int_equal(json_int(got.json, "spec.size", 0), 1);
+    auto_reply list = ask(w, "GET", GADGETS("v2"), NULL);
+    assert_at(list, "items[0].apiVersion", "example.com/v2");
+    assert_at(list, "items[0].metadata.uid", text_at(&made, "metadata.uid"));
+    lines_open(w, w->client, &watch, GADGETS("v2") "?watch=true", NULL);
+    assert_non_null(strstr(str_c(&watch.text), "\"apiVersion\":\"example.com/v2\""));
+    lines_close(w, &watch);
+    auto_reply table = ask_accept(w, GADGETS("v2") "?includeObject=Object",
+                                  "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    assert_at(table, "rows[0].object.apiVersion", "example.com/v2");
+    auto_reply same = ask_type(w, "PATCH", GADGETS("v2") "/g", "application/merge-patch+json", "{}");
+    assert_int_equal(same.status, 200);
+    assert_at(same, "apiVersion", "example.com/v2");
+    assert_at(same, "metadata.resourceVersion", text_at(&made, "metadata.resourceVersion"));
+    expect(w, 200, "PUT", GADGETS("v2") "/g", got.text); /* read, written back */
+    auto_reply more =
+        ask_type(w, "PATCH", GADGETS("v1beta1") "/g", "application/merge-patch+json", "{'spec':{'size':2}}");
+    assert_int_equal(more.status, 200);
+    assert_at(more, "apiVersion", "example.com/v1beta1");
+    auto_reply groups = ask(w, "GET", "/apis/example.com", NULL);
+    assert_at(groups, "preferredVersion.groupVersion", "example.com/v2");
+    assert_at(groups, "versions[1].version", "v1beta1");
+    assert_at(groups, "versions[2].version", "v1alpha1");
+}
+
+static void serve(struct world *w, const char *version, const char *served)
+{
+    auto_free char *patch =
+        mem_printf("[{'op':'replace','path':'/spec/versions/%s/served','value':%s}]", version, served);
+    auto_reply reply =
+        ask_type(w, "PATCH", CRDS "/gadgets.example.com", "application/json-patch+json", patch);
+    assert_int_equal(reply.status, 200);
+}
+
+/* What is not served is not found; what is deleted takes its objects with it, and none comes meanwhile. */
+static void test_kind_goes(void **state)
+{
+    struct world *w = *state;
+    expect(w, 201, "POST", CRDS,
+           "{'metadata':{'name':'gadgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"
+           "'names':{'plural':'gadgets','kind':'Gadget'},'versions':["
+           "{'name':'v1','served':true,'storage':true," ANY "},"
+           "{'name':'v2','served':true,'storage':false," ANY "}]}}");
+    expect(w, 201, "POST", GADGETS("v1"), "{'metadata':{'name':'g'}}");
+    serve(w, "0", "false");
+    expect(w, 404, "GET", GADGETS("v1") "/g", NULL);
+    expect(w, 200, "GET", GADGETS("v2") "/g", NULL);
+    assert_non_null(schema_find_resource(w->schema, "gadgets.example.com"));
+    serve(w, "1", "false");
+    expect(w, 404, "GET", GADGETS("v2") "/g", NULL);
+    expect(w, 404, "GET", "/apis/example.com", NULL);
+    serve(w, "0", "true");
+    expect(w, 200, "GET", GADGETS("v1") "/g", NULL);
+    auto_reply marked = ask(w, "DELETE", CRDS "/gadgets.example.com", NULL);
+    assert_int_equal(marked.status, 200);
+    assert_at(marked, "metadata.finalizers[0]", "customresourcecleanup.apiextensions.k8s.io");
+    assert_at(marked, "status.conditions[2].type", "Terminating");
+    expect(w, 405, "POST", GADGETS("v1"), "{'metadata':{'name':'late'}}");
+    expect(w, 200, "DELETE", GADGETS("v1") "/g", NULL);
+    auto_reply last = ask_type(w, "PATCH", CRDS "/gadgets.example.com", "application/merge-patch+json",
+                               "{'metadata':{'finalizers':null}}");
+    assert_int_equal(last.status, 200);
+    expect(w, 404, "GET", CRDS "/gadgets.example.com", NULL);
+    expect(w, 404, "GET", GADGETS("v1"), NULL);
+    /* the server's own kinds are no user's to define */
+    expect(w, 422, "POST", CRDS,
+           "{'metadata':{'name':'jobs.batch'},'spec':{'group':'batch','scope':'Namespaced',"
+           "'names':{'plural':'jobs','kind':'Job'},'versions':["
+           "{'name':'v1','served':true,'storage':true," ANY "}]}}");
+}
+
+#define COLUMN(name, type, path) "{'name':'" name "','type':'" type "','jsonPath':'" path "'}"
+#define COLUMNS(columns)                                                                                     \
+    "{'metadata':{'name':'gadgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"         \
+    "'names':{'plural':'gadgets','kind':'Gadget'},'versions':[{'name':'v1','served':true,'storage':true,"    \
+    "'additionalPrinterColumns':[" columns "]," ANY "}]}}"
+
+/* As most operators write them: the condition of one type. */
+static void test_columns_with_filters(void **state)
+{
+    struct world *w = *state;
+    auto_reply wrong =
+        ask(w, "POST", CRDS, COLUMNS(COLUMN("Bad", "string", ".status.conditions[?(@.type==")));
+    assert_int_equal(wrong.status, 422);
+    assert_at(wrong, "details.causes[0].field", "spec.versions[0].additionalPrinterColumns[0].jsonPath");
+    expect(
+        w, 201, "POST", CRDS,
+        COLUMNS(COLUMN("Ready", "string", ".status.conditions[?(@.type==\\'Ready\\')].status") "," COLUMN(
+            "Since", "date",
+            ".status.conditions[?(@.type==\\'Ready\\')].lastTransitionTime") "," COLUMN("Sizes", "integer",
+                                                                                        ".spec.sizes["
+                                                                                        "1]") "," COLUMN("Not"
+                                                                                                         "e",
+                                                                                                         "str"
+                                                                                                         "in"
+                                                                                                         "g",
+                                                                                                         ".me"
+                                                                                                         "tad"
+                                                                                                         "ata"
+                                                                                                         ".an"
+                                                                                                         "not"
+                                                                                                         "ati"
+                                                                                                         "ons"
+                                                                                                         ".a"
+                                                                                                         "\\"
+                                                                                                         "\\."
+                                                                                                         "b")));
+    expect(w, 201, "POST", GADGETS("v1"),
+           "{'metadata':{'name':'g','annotations':{'a.b':'note'}},'spec':{'sizes':[1,2]},'status':{"
+           "'conditions':[{'type':'Synced','status':'False'},"
+           "{'type':'Ready','status':'True','lastTransitionTime':'2023-11-14T22:13:10Z'}]}}");
+    auto_reply table =
+        ask_accept(w, GADGETS("v1"), "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    assert_at(table, "rows[0].cells[1]", "True");
+    assert_at(table, "rows[0].cells[2]", "10s");
+    assert_int_equal(json_int(table.json, "rows[0].cells[3]", 0), 2);
+    assert_at(table, "rows[0].cells[4]", "note");
+}
+
+/* What the generators of operators write is taken under strict validation; who uses an old version is told.
+ */
+static void test_whole_definition(void **state)
+{
+    struct world *w = *state;
+    auto_reply made = ask(
+        w, "POST", CRDS "?fieldValidation=Strict",
+        "{'metadata':{'name':'gadgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"
+        "'names':{'plural':'gadgets','kind':'Gadget'},'conversion':{'strategy':'None'},'versions':["
+        "{'name':'v1','served':true,'storage':true,'selectableFields':[{'jsonPath':'.spec.size'}]," ANY "},"
+        "{'name':'v1beta1','served':true,'storage':false,'deprecated':true," ANY "},"
+        "{'name':'v1alpha1','served':true,'storage':false,'deprecated':true,"
+        "'deprecationWarning':'use v1 for Gadgets'," ANY "}]}}");
+    assert_int_equal(made.status, 201);
+    assert_non_null(made.warning);
+    assert_non_null(strstr(made.warning, "selectableFields"));
+    auto_reply stable = ask(w, "GET", GADGETS("v1"), NULL);
+    assert_null(stable.warning);
+    auto_reply beta = ask(w, "GET", GADGETS("v1beta1"), NULL);
+    assert_non_null(strstr(beta.warning, "example.com/v1beta1 Gadget is deprecated"));
+    auto_reply alpha = ask(w, "GET", GADGETS("v1alpha1"), NULL);
+    assert_non_null(strstr(alpha.warning, "use v1 for Gadgets"));
+}
+
 /* autoscaling/v1 is another form of what is stored as v2; what it cannot say comes through unharmed. */
 static void test_versions(void **state)
 {
@@ -209,6 +411,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_custom_kind, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_established, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_two_versions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kind_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_columns_with_filters, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_whole_definition, setup, teardown),
         cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rbac, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protobuf_body, setup, teardown),

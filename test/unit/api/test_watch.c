@@ -170,6 +170,41 @@ static void test_stream(void **state)
     assert_int_equal(refused.status, 403);
 }
 
+#define CRDS "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+#define WIDGETS "/apis/example.com/v1/namespaces/default/widgets"
+
+/* Who watches everything lists again when there is more to watch, before he hears of what may refer to it. */
+static void test_stream_and_new_kinds(void **state)
+{
+    struct world *w = *state;
+    struct lines all, some;
+    lines_open(w, w->client, &all, STREAM "?sendInitialEvents=true", NULL);
+    lines_open(w, w->client, &some, STREAM "?sendInitialEvents=true&resources=pods", NULL);
+    assert_lines(w, &some, "HELLO/ INITIAL_END/");
+    expect(w, 201, "POST", CRDS,
+           "{'metadata':{'name':'widgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"
+           "'names':{'plural':'widgets','kind':'Widget'},'versions':[{'name':'v1','served':true,'storage':"
+           "true,'schema':{'openAPIV3Schema':{'type':'object'}}}]}}");
+    settle(w); /* nothing else is written: it is woken for this */
+    assert_true(all.ended);
+    assert_non_null(strstr(str_c(&all.text), "{\"type\":\"ERROR\""));
+    assert_non_null(strstr(str_c(&all.text), "\"code\":410"));
+    assert_false(some.ended);
+    lines_close(w, &all);
+    lines_open(w, w->client, &all, STREAM "?sendInitialEvents=true", NULL);
+    free(lines_take(w, &all));
+    expect(w, 201, "POST", WIDGETS, "{'metadata':{'name':'w'}}");
+    assert_lines(w, &all, "ADDED/w");
+    auto_reply again =
+        ask_type(w, "PATCH", CRDS "/widgets.example.com", MERGE, "{'metadata':{'labels':{'app':'x'}}}");
+    assert_int_equal(again.status, 200);
+    assert_lines(w, &all, "MODIFIED/widgets.example.com"); /* no new kind */
+    assert_false(all.ended);
+    assert_lines(w, &some, "");
+    lines_close(w, &all);
+    lines_close(w, &some);
+}
+
 static void pod_on(struct world *w, const char *name, const char *node)
 {
     auto_free char *body =
@@ -213,6 +248,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_table_watch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_resume_over_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stream, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stream_and_new_kinds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stream_of_a_node, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

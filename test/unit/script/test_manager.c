@@ -335,6 +335,54 @@ static void test_lease_is_gone(void **state UNUSED)
     leader_free(second);
     pass(cluster, 1);
     client_free(client);
+}
+
+#define CRDS "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+#define WIDGETS "/apis/example.com/v1/namespaces/default/widgets"
+#define OWNED "/api/v1/namespaces/default/configmaps/owned"
+
+static void add_widgets(struct cluster *cluster)
+{
+    expect(cluster->api, 201, "POST", CRDS,
+           "{'metadata':{'name':'widgets.example.com'},'spec':{'group':'example.com','scope':'Namespaced',"
+           "'names':{'plural':'widgets','kind':'Widget'},'versions':[{'name':'v1','served':true,'storage':"
+           "true,'schema':{'openAPIV3Schema':{'type':'object','x-kubernetes-preserve-unknown-fields':true}"
+           "}}]}}");
+}
+
+/* What an operator does: a kind that was not there before, an object of it, and something that it owns. */
+static void test_custom_resource_owns(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(NULL);
+    add_widgets(cluster);
+    auto_reply widget = ask(cluster->api, "POST", WIDGETS, "{'metadata':{'name':'w'},'spec':{'size':1}}");
+    assert_int_equal(widget.status, 201);
+    auto_free char *owned = mem_printf(
+        "{'metadata':{'name':'owned','ownerReferences':[{'apiVersion':'example.com/v1','kind':'Widget',"
+        "'name':'w','uid':'%s','controller':true,'blockOwnerDeletion':true}]}}",
+        text_at(&widget, "metadata.uid"));
+    expect(cluster->api, 201, "POST", "/api/v1/namespaces/default/configmaps", owned);
+    pass(cluster, 3);
+    expect(cluster->api, 200, "GET", OWNED, NULL);
+    expect(cluster->api, 200, "DELETE", WIDGETS "/w?propagationPolicy=Foreground", NULL);
+    pass(cluster, 3);
+    expect(cluster->api, 404, "GET", OWNED, NULL);
+    expect(cluster->api, 404, "GET", WIDGETS "/w", NULL);
+    cluster_free(cluster);
+}
+
+static void test_definition_takes_its_objects(void **state UNUSED)
+{
+    struct cluster *cluster = cluster_new(NULL);
+    add_widgets(cluster);
+    expect(cluster->api, 201, "POST", WIDGETS, "{'metadata':{'name':'w'},'spec':{'size':1}}");
+    pass(cluster, 2);
+    expect(cluster->api, 200, "DELETE", CRDS "/widgets.example.com", NULL);
+    pass(cluster, 3);
+    expect(cluster->api, 404, "GET", CRDS "/widgets.example.com", NULL);
+    expect(cluster->api, 404, "GET", WIDGETS, NULL);
+    add_widgets(cluster); /* and nothing of before comes back */
+    expect(cluster->api, 404, "GET", WIDGETS "/w", NULL);
     cluster_free(cluster);
 }
 
@@ -351,6 +399,8 @@ int main(void)
         cmocka_unit_test(test_labels_of_bound_pods),
         cmocka_unit_test(test_namespace_waits_for_its_last_object),
         cmocka_unit_test(test_lease_is_gone),
+        cmocka_unit_test(test_custom_resource_owns),
+        cmocka_unit_test(test_definition_takes_its_objects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
