@@ -299,6 +299,7 @@ static void test_namespace_waits_for_its_last_object(void **state UNUSED)
     assert_int_equal(let_go.status, 200);
     pass(cluster, 0.1);
     expect(cluster->api, 404, "GET", OLD, NULL);
+    cluster_free(cluster);
 }
 
 static void on_leading(void *arg, bool leading)
@@ -335,6 +336,7 @@ static void test_lease_is_gone(void **state UNUSED)
     leader_free(second);
     pass(cluster, 1);
     client_free(client);
+    cluster_free(cluster);
 }
 
 #define CRDS "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
