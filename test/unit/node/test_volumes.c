@@ -245,11 +245,9 @@ static void test_hanging_files(void **state UNUSED)
 int main(void)
 {
     json_init();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_large_pod_file),
-                                       cmocka_unit_test(test_deep_volumes),
-                                       cmocka_unit_test(test_token),
-                                       cmocka_unit_test(test_token_without_server),
-                                       cmocka_unit_test(test_config_volume),
-                                       cmocka_unit_test(test_hanging_files)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_large_pod_file), cmocka_unit_test(test_deep_volumes),
+        cmocka_unit_test(test_token),          cmocka_unit_test(test_token_without_server),
+        cmocka_unit_test(test_config_volume),  cmocka_unit_test(test_hanging_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
