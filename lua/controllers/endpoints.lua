@@ -52,15 +52,22 @@ local function subsets_of(world, namespace, name)
             by_ports[id], subsets[#subsets + 1] = subset, subset
         end
         for _, endpoint in ipairs(slice.endpoints or {}) do
-            local into = endpoint.conditions.ready and subset.ready or subset.other
-            if left > 0 then into[#into + 1] = address_of(endpoint) else over = true end
-            left = left - 1
+            local conditions = endpoint.conditions
+            if conditions.ready or not conditions.terminating then -- who is ending is in no Endpoints
+                local into = conditions.ready and subset.ready or subset.other
+                if left > 0 then into[#into + 1] = address_of(endpoint) else over = true end
+                left = left - 1
+            end
         end
     end
-    for i, subset in ipairs(subsets) do
-        subsets[i] = { addresses = nonempty(subset.ready), notReadyAddresses = nonempty(subset.other), ports = nonempty(subset.ports) }
+    local found = {}
+    for _, subset in ipairs(subsets) do
+        if #subset.ready + #subset.other > 0 then
+            found[#found + 1] = { addresses = nonempty(subset.ready), notReadyAddresses = nonempty(subset.other),
+                ports = nonempty(subset.ports) }
+        end
     end
-    return m8.array(subsets), over
+    return m8.array(found), over
 end
 
 local function labels_of(service)
