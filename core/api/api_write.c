@@ -150,7 +150,8 @@ static struct op *write_op(struct call *call, struct err **err)
         return NULL;
     }
     op_set_writer(op, &call->identity);
-    call->warnings = cJSON_CreateArray(); /* also Strict: a field without effect is never silent */
+    if (!call->warnings)
+        call->warnings = cJSON_CreateArray(); /* also Strict: a field without effect is never silent */
     op->warnings = call->warnings;
     op->finished = on_finished;
     op->arg = call;

@@ -70,6 +70,9 @@ int json_apply_patch(cJSON **target, const cJSON *operations, struct err **err);
 /* kubectl's jsonpath ("{.items[*].metadata.name}", range/end, filters ?(@.a=="b"), wildcards, quoted text).
  */
 int json_path_print(const cJSON *json, const char *expression, struct str *out, struct err **err);
+/* ERR_TOO_LARGE beyond so many nodes on the way, or more than so many bytes in `out`. */
+int json_path_print_bounded(const cJSON *json, const char *expression, size_t results_max, size_t output_max,
+                            struct str *out, struct err **err);
 
 /* Look-ups and writes by key in one object: never quadratic, however many. While it stands the object's
  * fields change only through json_keys_set, and a key that was not there at first is looked up or set once

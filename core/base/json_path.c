@@ -1,8 +1,8 @@
 /*
  * json_path: evaluates kubectl's JSONPath templates. What is not there prints nothing (kubectl's
  * allow-missing-keys). Does not sort and does not print Go's <nil>: null is printed as null. Invariant: an
- * expression yields at most RESULTS_MAX nodes and OUTPUT_MAX bytes, so `..` cannot be
- * stacked into a bomb.
+ * expression yields at most so many nodes and bytes, so `..` cannot be stacked into a
+ * bomb.
  */
 #include "base/json_path.h"
 
@@ -24,7 +24,8 @@ static void nodes_cleanup(struct nodes *nodes)
 
 struct evaluation {
     const cJSON *root;
-    size_t results; /* nodes found so far by all steps */
+    size_t results, results_max; /* nodes found so far by all steps */
+    size_t output_max;
     bool too_many;
 };
 
@@ -32,7 +33,7 @@ static void add_node(struct evaluation *evaluation, struct nodes *nodes, const c
 {
     if (!json || evaluation->too_many)
         return;
-    evaluation->too_many = ++evaluation->results > RESULTS_MAX;
+    evaluation->too_many = ++evaluation->results > evaluation->results_max;
     if (nodes->n == nodes->capacity) {
         nodes->capacity = nodes->capacity ? nodes->capacity * 2 : 8;
         nodes->items = mem_resize(nodes->items, nodes->capacity, sizeof(*nodes->items));
@@ -42,6 +43,8 @@ static void add_node(struct evaluation *evaluation, struct nodes *nodes, const c
 
 static void add_descendants(struct evaluation *evaluation, struct nodes *nodes, const cJSON *json)
 {
+    if (evaluation->too_many)
+        return;
     add_node(evaluation, nodes, json);
     json_each (child, json)
         add_descendants(evaluation, nodes, child);
@@ -139,7 +142,7 @@ static void apply_step(struct evaluation *evaluation, const struct path_step *st
         }
         break;
     case PATH_UNION:
-        for (size_t i = 0, before = result->n; i < step->n_members; i++) {
+        for (size_t i = 0, before = result->n; i < step->n_members && !evaluation->too_many; i++) {
             evaluate(evaluation, &step->members[i], json, result);
             if (step->single && result->n > before)
                 break;
@@ -156,7 +159,7 @@ static void evaluate(struct evaluation *evaluation, const struct path *path, con
     add_node(evaluation, &here, path->from_root ? evaluation->root : current);
     for (size_t i = 0; i < path->n_steps; i++) {
         struct nodes following = {0};
-        for (size_t j = 0; j < here.n; j++)
+        for (size_t j = 0; j < here.n && !evaluation->too_many; j++)
             apply_step(evaluation, &path->steps[i], here.items[j], &following);
         nodes_cleanup(&here);
         here = following;
@@ -187,22 +190,28 @@ static void print_template(struct evaluation *evaluation, const struct path_temp
                 str_add(out, found.items[j]->valuestring);
             else
                 json_print_to(out, found.items[j]);
-            evaluation->too_many |= out->len > OUTPUT_MAX;
+            evaluation->too_many |= out->len > evaluation->output_max;
             if (evaluation->too_many)
                 return;
         }
     }
 }
 
-int json_path_print(const cJSON *json, const char *expression, struct str *out, struct err **err)
+int json_path_print_bounded(const cJSON *json, const char *expression, size_t results_max, size_t output_max,
+                            struct str *out, struct err **err)
 {
     struct path_template *template = path_template_parse(expression, err);
     if (!template)
         return -1;
-    struct evaluation evaluation = {.root = json};
+    struct evaluation evaluation = {.root = json, .results_max = results_max, .output_max = output_max};
     print_template(&evaluation, template, json, out);
     path_template_free(template);
     if (evaluation.too_many)
         return err_set(err, ERR_TOO_LARGE, "jsonpath \"%.200s\": finds too much", expression);
     return 0;
+}
+
+int json_path_print(const cJSON *json, const char *expression, struct str *out, struct err **err)
+{
+    return json_path_print_bounded(json, expression, RESULTS_MAX, OUTPUT_MAX, out, err);
 }

@@ -284,7 +284,7 @@ static void reserve_addresses(struct node *node, bool ended)
 {
     map_each (entry, &node->pods) {
         struct pod *pod = entry->value;
-        if (!pod->address.s_addr || pod->address_left || (pod->phase != NULL) != ended)
+        if (!pod->address.s_addr || (pod->phase != NULL) != ended || (ended && pod->address_left))
             continue;
         pod->address_left = !ipam_reserve(node->ipam, pod->address);
         if (pod->address_left && !ended)
@@ -422,7 +422,8 @@ static void on_list_complete(struct node *node, uint64_t revision)
         }
         /* It left its slices while this agent was away: when is not known, so others must have followed all,
          * which a quiet cluster never says. */
-        if (item->deleting && !pod->left_slices_at && !node_slices_hold(node, pod)) {
+        bool leaves = item->deleting || (pod->phase && !pod->address_left);
+        if (leaves && !pod->left_slices_at && !node_slices_hold(node, pod)) {
             pod->left_slices_at = revision;
             pod->drain_until = node_now(node) + LATE_DRAIN_MS;
         }

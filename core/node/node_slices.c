@@ -7,11 +7,21 @@
 
 #include "node/node_internal.h"
 
+/* Of Endpoints that somebody writes by hand: he takes a pod out when he likes, and none waits for that. */
+static bool is_mirror(const cJSON *slice)
+{
+    const cJSON *maker =
+        json_get(json_at(slice, "metadata.labels"), "endpointslice.kubernetes.io/managed-by");
+    return str_eq(cJSON_GetStringValue(maker), "endpointslicemirroring-controller.k8s.io");
+}
+
 static void count_slice(struct node *node, const struct cache_item *item, int by)
 {
     if (!item)
         return;
     auto_json slice = json_parse_trusted(item->bytes->data, item->bytes->len);
+    if (is_mirror(slice))
+        return;
     json_each (endpoint, json_get(slice, "endpoints")) {
         const char *uid = json_string(endpoint, "targetRef.uid");
         if (!uid || !str_eq(json_string(endpoint, "nodeName"), node->options.name))

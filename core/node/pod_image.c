@@ -53,10 +53,12 @@ static bool add_logins(cJSON *auths, const cJSON *secret)
     auto_json config = json_parse((const char *)bytes, len, NULL);
     free(bytes);
     const cJSON *logins = current ? json_get(config, "auths") : config;
+    if (!cJSON_IsObject(logins))
+        return false;
     json_each (login, logins)
         if (!json_get(auths, login->string))
             json_set(auths, login->string, json_copy(login));
-    return cJSON_IsObject(logins);
+    return true;
 }
 
 /* What the imagePullSecrets give together, as one .dockerconfigjson; NULL: nothing. Caller frees. */

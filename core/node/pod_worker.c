@@ -240,6 +240,8 @@ static void look(struct pod *pod)
     pod_describe(pod, &view, containers);
     decide_outcome(pod, &view);
     view.terminal |= pod->phase || pod->end_reason;
+    if (!view.terminal && !view.deleting)
+        pod->stop_by = 0; /* it goes on after all */
     leave_address(pod);
     int64_t wake;
     size_t count = pod_plan(&view, actions, &wake);

@@ -257,7 +257,7 @@ char *podman_reply_auth(const char *auth_json, struct err **err)
     }
     auto_free char *text = NULL;
     const cJSON *registries = json_get(json, "auths");
-    if (registries) {
+    if (cJSON_IsObject(registries)) {
         auto_json logins = cJSON_CreateObject();
         json_each (entry, registries)
             json_set(logins, entry->string, registry_login(entry));

@@ -29,10 +29,14 @@ static bool is_plain_path(const char *json_path)
            !strstr(json_path, "[-");
 }
 
+/* A user's column is printed for each row of anybody's list. */
+#define CELL_NODES_MAX 10000
+#define CELL_BYTES_MAX 4096
+
 static int print_json_path(const cJSON *object, const char *json_path, struct str *out, struct err **err)
 {
     auto_free char *template = mem_printf("{%s}", json_path);
-    return json_path_print(object, template, out, err);
+    return json_path_print_bounded(object, template, CELL_NODES_MAX, CELL_BYTES_MAX, out, err);
 }
 
 int schema_try_json_path(const char *json_path, struct err **err)

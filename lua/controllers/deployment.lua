@@ -237,7 +237,8 @@ local function scale_paused(plan, deployment, current, old_sets)
     local function add(set)
         if not set or (set.spec.replicas or 0) == 0 then return end
         active[#active + 1] = set
-        changed = changed or annotation(set, SIZED) ~= sized_for(deployment)
+        local sized = annotation(set, SIZED) -- none: of a former version, or adopted
+        changed = changed or (sized ~= nil and sized ~= sized_for(deployment))
     end
     for _, set in ipairs(old_sets) do add(set) end
     add(current)

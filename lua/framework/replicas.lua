@@ -100,7 +100,7 @@ function replicas.controller(name, resource)
         reconcile = function(world, key)
             local set = world:get(resource, key)
             if not set then return nil end
-            local selector = m8.selector(set.spec.selector)
+            local selector = workload.selector_of(set.spec.selector)
             if not selector then return nil end -- refused at admission
             local plan, active = plans.new(), {}
             for _, pod in ipairs(workload.claim_pods(world, set, selector, plan)) do

@@ -79,6 +79,11 @@ function workload.with_condition(conditions, wanted, time_text)
     return result
 end
 
+--- The selector of a workload; nil for one that is missing, empty or broken: it must never mean all pods.
+function workload.selector_of(text)
+    return text and next(text) and m8.selector(text) or nil
+end
+
 --- The pods of `owner`: those that it controls and that match its selector (and `accepts(item)`, if given). Plans the
 --- release of those that no longer match and the adoption of matching ones without a controller; adopted ones count.
 function workload.claim_pods(world, owner, selector, plan, accepts)
@@ -114,7 +119,7 @@ function workload.watch_orphans(resource)
         local keys = {}
         if item and not item.owner_uid then
             for owner in world:list(resource, { namespace = item.namespace }) do
-                local selector = m8.selector(owner["spec.selector"])
+                local selector = workload.selector_of(owner["spec.selector"])
                 if selector and selector:matches(item["metadata.labels"] or {}) then keys[#keys + 1] = owner.key end
             end
         end

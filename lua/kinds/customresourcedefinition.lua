@@ -34,7 +34,7 @@ return {
             deprecationWarning = { type = "string", maxLength = 256, description = "What the warning says, in place of the default." },
             selectableFields = { type = "list", maxItems = 8, pending = true, description = "Fields that field selectors may name.", items = {
               type = "object", properties = {
-                jsonPath = { type = "string", required = true, description = "Path of the field, e.g. .spec.colour." } } } },
+                jsonPath = { type = "string", required = true, maxLength = 1024, description = "Path of the field, e.g. .spec.colour." } } } },
             schema = { type = "object", description = "Schema of the objects.", properties = {
               openAPIV3Schema = { type = "any", description = "The schema, in the words of OpenAPI v3." } } },
             subresources = { type = "object", description = "Parts with a path of their own.", properties = {

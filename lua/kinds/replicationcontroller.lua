@@ -19,7 +19,7 @@ return {
       spec = { type = "object", rule = "workloadSpec", required = true, description = "Desired state.", properties = {
         replicas = { type = "integer", minimum = 0, default = 1, description = "How many pods." },
         minReadySeconds = { type = "integer", minimum = 0, zeroUnset = true, description = "Seconds that a pod must be ready to count as available." },
-        selector = { type = "map", additionalProperties = { type = "string" }, description = "Labels of the pods that belong to it; unset: those of the template." },
+        selector = { type = "map", required = true, additionalProperties = { type = "string" }, description = "Labels of the pods that belong to it; unset: those of the template." },
         template = { ref = "PodTemplateSpec", required = true, description = "Pods are made from this." },
       } },
       status = { type = "object", description = "Present state.", properties = {

@@ -247,7 +247,12 @@ static int renew(const struct node_join_options *options, const char *pki, struc
     struct node_identity next = {.ca_pem = mem_strdup(identity->ca_pem)};
     struct http_client_options client = {.certificate_pem = identity->certificate_pem,
                                          .key_pem = identity->key_pem};
-    if (exchange(options, &client, NULL, &next, err) < 0 || replace(pki, &next, err) < 0) {
+    int asked = exchange(options, &client, NULL, &next, err);
+    if (!identity->pod_range) { /* it joined before servers told: its flags go on to count */
+        free(steal(&next.pod_range));
+        free(steal(&next.service_range));
+    }
+    if (asked < 0 || replace(pki, &next, err) < 0) {
         node_identity_fini(&next);
         return err_wrap(err, "renewing the certificate");
     }

@@ -110,6 +110,18 @@ return {
         testing.equal(world:get("replicationcontrollers", KEY).status.replicas, 3)
     end,
 
+    ["a selector that is missing or empty selects nothing, never all"] = function()
+        for _, selector in ipairs({ false, {} }) do
+            local controller = replicaset()
+            controller.apiVersion, controller.kind, controller.spec.selector = "v1", "ReplicationController", selector or nil
+            local world = testing.world({ objects = { replicationcontrollers = { controller }, pods = { pod("orphan") } } })
+            testing.equal(testing.keys(world, "replicationcontroller", "pods", "default/orphan"), {})
+            testing.settle(world, "replicationcontroller", KEY)
+            testing.equal(world:count("pods"), 1)
+            assert(not world:item("pods", "default/orphan").owner_uid)
+        end
+    end,
+
     ["takes over a pod that matches and belongs to nobody"] = function()
         local world = world_of({ replicas = 2 }, { pod("mine", { owner = "u-web" }), pod("orphan"), pod("other", { owner = "u-x" }) })
         local plan = reconcile(world)

@@ -266,6 +266,9 @@ static void test_whole_definition(void **state)
     assert_non_null(strstr(beta.warning, "example.com/v1beta1 Gadget is deprecated"));
     auto_reply alpha = ask(w, "GET", GADGETS("v1alpha1"), NULL);
     assert_non_null(strstr(alpha.warning, "use v1 for Gadgets"));
+    auto_reply written = ask(w, "POST", GADGETS("v1alpha1"), "{'metadata':{'name':'g'}}");
+    assert_int_equal(written.status, 201);
+    assert_non_null(strstr(written.warning, "use v1 for Gadgets"));
 }
 
 /* autoscaling/v1 is another form of what is stored as v2; what it cannot say comes through unharmed. */

@@ -162,6 +162,21 @@ static void recursion_is_bounded(void **state)
     assert_int_equal(err_code(too_large), ERR_TOO_LARGE);
 }
 
+static void bounds_are_the_callers(void **state)
+{
+    (void)state;
+    auto_json json = json_parse("{\"a\":\"1234567890\"}", 18, NULL);
+    auto_str out = {0};
+    assert_int_equal(json_path_print_bounded(json, "{.a}", 10, 10, &out, NULL), 0);
+    assert_string_equal(str_c(&out), "1234567890");
+    auto_err too_long = NULL;
+    auto_err too_many = NULL;
+    assert_int_equal(json_path_print_bounded(json, "{['a','a']}", 100, 15, &out, &too_long), -1);
+    assert_int_equal(err_code(too_long), ERR_TOO_LARGE);
+    assert_int_equal(json_path_print_bounded(json, "{['a','a','a','a']}", 5, 1000, &out, &too_many), -1);
+    assert_int_equal(err_code(too_many), ERR_TOO_LARGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +186,7 @@ int main(void)
         cmocka_unit_test(ranges_and_text),
         cmocka_unit_test(refuses_bad_expressions),
         cmocka_unit_test(recursion_is_bounded),
+        cmocka_unit_test(bounds_are_the_callers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

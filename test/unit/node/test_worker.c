@@ -156,10 +156,13 @@ static void test_pull_secrets(void **state UNUSED)
     world_begin(&w, 6);
     put_secret(&w, "one", ".dockerconfigjson", "{\"auths\":{\"a\":{\"auth\":\"1\"},\"b\":{\"auth\":\"2\"}}}");
     put_secret(&w, "broken", ".dockerconfigjson", "{");
+    put_secret(&w, "list", ".dockerconfigjson", "{\"auths\":[{}]}");
+    put_secret(&w, "oldlist", ".dockercfg", "[1]");
     put_secret(&w, "two", ".dockerconfigjson", "{\"auths\":{\"b\":{\"auth\":\"3\"},\"c\":{\"auth\":\"4\"}}}");
     put_secret(&w, "old", ".dockercfg", "{\"d\":{\"auth\":\"5\"}}");
     put_pod(&w, "p",
-            "{\"imagePullSecrets\":[{\"name\":\"absent\"},{\"name\":\"one\"},{\"name\":\"broken\"},{\"name\":"
+            "{\"imagePullSecrets\":[{\"name\":\"absent\"},{\"name\":\"list\"},{\"name\":\"oldlist\"},{"
+            "\"name\":\"one\"},{\"name\":\"broken\"},{\"name\":"
             "\"two\"},{\"name\":\"old\"}],\"containers\":[{\"name\":\"c\",\"image\":\"new:1\"}]}");
     run_ms(&w, 1000);
     assert_true(runs(&w, "p", "c"));

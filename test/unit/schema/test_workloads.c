@@ -26,6 +26,16 @@ static char *long_name(const char *format, unsigned n)
     return mem_printf(format, name);
 }
 
+/* Without labels there is nothing to select by: it must not come to select every pod. */
+static void test_replication_controller(void **state)
+{
+    expect(state, "rc", "{" META "'spec':{" TEMPLATE("") "}}", "");
+    expect(state, "rc", "{" META "'spec':{'template':{'spec':{'containers':[{'name':'c','image':'i:1'}]}}}}",
+           "spec.selector: Required value");
+    expect(state, "rc", "{" META "'spec':{'selector':{'a':'c'}," TEMPLATE("") "}}",
+           "`selector` does not match template `labels`");
+}
+
 static void test_daemon_set(void **state)
 {
     expect(state, "ds", SELECTED(""), "");
@@ -180,7 +190,8 @@ static void test_cron_job(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_daemon_set), cmocka_unit_test(test_stateful_set),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_replication_controller),
+                                       cmocka_unit_test(test_daemon_set), cmocka_unit_test(test_stateful_set),
                                        cmocka_unit_test(test_job), cmocka_unit_test(test_cron_job)};
     return cmocka_run_group_tests(tests, setup_schema, teardown_schema);
 }
