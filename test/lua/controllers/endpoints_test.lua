@@ -82,7 +82,8 @@ return {
         local ending = endpoint("10.0.0.2", false)
         ending.conditions.terminating = true
         world:put(SLICES, slice("web-1-0", 8080, { ending, endpoint("10.0.0.3", false) }))
-        testing.equal(settle(world).subsets[1], { notReadyAddresses = { { ip = "10.0.0.3" } }, ports = { { port = 8080, protocol = "TCP" } } })
+        testing.equal(settle(world).subsets[1],
+            { notReadyAddresses = { { ip = "10.0.0.3" } }, ports = { { port = 8080, protocol = "TCP" } } })
         world:put(SLICES, slice("web-1-0", 8080, { ending }))
         testing.equal(settle(world).subsets, m8.array({}))
         world:drop(SLICES, "default/web-1-0")
