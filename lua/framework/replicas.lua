@@ -10,6 +10,12 @@ local BURST = 500 -- pods made in one plan; the next plan makes the rest
 local COST = "controller.kubernetes.io/pod-deletion-cost" -- the user's word on which pods go first
 local COLUMNS = workload.pod_columns_with({ "metadata.annotations" })
 
+--- A whole number, as in Kubernetes; anything else counts as none ("nan" would leave the pods without an order).
+local function cost_of(pod)
+    local text = (pod["metadata.annotations"] or {})[COST]
+    return text and tonumber(text:match("^[+-]?%d+$")) or 0
+end
+
 --- Rank of a pod for removal, smaller goes first: unbound, pending, not ready, cheap, crowded node, ready since last, youngest.
 local function removal_order(pods)
     local on_node = {}
@@ -23,7 +29,7 @@ local function removal_order(pods)
             node and 1 or 0,
             pod["status.phase"] == "Running" and 1 or 0,
             workload.ready_since(pod) and 1 or 0,
-            tonumber((pod["metadata.annotations"] or {})[COST]) or 0,
+            cost_of(pod),
             -on_node[node or ""],
             -(workload.ready_since(pod) or 0),
             -(m8.time(pod["metadata.creationTimestamp"] or "") or 0),

@@ -39,8 +39,9 @@ int verb_cluster_info(struct kubectl *k)
         const char *name = json_string_or(service, "metadata.name", "");
         const cJSON *labels = json_at(service, "metadata.labels");
         const char *shown = cJSON_GetStringValue(json_get(labels, "kubernetes.io/name"));
-        printf("%s is running at %s/api/v1/namespaces/kube-system/services/%s/proxy\n", shown ? shown : name,
-               server, name);
+        printf("%s is running at %s:%d, inside the cluster\n", shown ? shown : name,
+               json_string_or(service, "spec.clusterIP", ""),
+               (int)json_int(service, "spec.ports[0].port", 0));
     }
     return 0;
 }

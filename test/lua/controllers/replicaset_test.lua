@@ -89,7 +89,7 @@ return {
         local function ready(name, since, cost)
             return pod(name, { owner = "u-web", node = name, phase = "Running", ready = 1700000000 - since, cost = cost })
         end
-        local all = { ready("a", 50), ready("b", 50, "-5"), ready("c", 10), ready("d", 5, "7"), ready("e", 70, "dear") }
+        local all = { ready("a", 50), ready("b", 50, "-5"), ready("c", 10), ready("d", 5, "7"), ready("e", 70, "nan") }
         local order = { "b", "c", "a", "e" }
         for left = 4, 1, -1 do
             local gone, wanted = steps_of(reconcile(world_of({ replicas = left }, all)), "delete"), {}
