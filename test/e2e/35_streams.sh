@@ -72,6 +72,7 @@ says "cp between two places here is refused" 'must be a remote file specificatio
 
 # --- port-forward ---
 forward() { # ARGUMENTS…: in the background; $forward, $work/forward
+    : >"$work/forward" # what the last one said is no answer of this one
     "$kubectl" port-forward "$@" >"$work/forward" 2>&1 &
     forward=$!
     until_true 5 grep -q Forwarding "$work/forward"
